@@ -1,0 +1,11 @@
+"""Verify the live generations, bring Chroma into line with them, compact the database.
+
+ray job submit --working-dir . -- python jobs/optimize.py
+"""
+
+import sys
+
+from ray_app.on_ray.jobs import main
+
+if __name__ == "__main__":
+    sys.exit(main("optimize"))

@@ -1,0 +1,3 @@
+"""Backline: a support-center engine on Ray."""
+
+__version__ = "0.1.0"

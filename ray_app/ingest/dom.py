@@ -1,0 +1,161 @@
+"""Parsing HTML within bounds, walking the tree without recursion, and what of it a reader never sees."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from functools import lru_cache
+from typing import Protocol
+
+from selectolax.lexbor import LexborDocumentOptions, LexborHTMLParser, LexborNode
+
+Attributes = Mapping[str, str | None]
+Leave = Callable[[], None]
+
+TEXT = "-text"
+# The parser's time grows with tags times depth (100,000 nested divs: 32 s); browsers stop at 512 levels.
+MAX_OPEN = 128  # elements of one name open at once; all unknown names count as one
+MAX_OPEN_ALL = 512
+MAX_OPEN_INLINE = 16  # formatting elements together: each is opened again in every paragraph that follows
+SMALL_PAGE_TAGS = 2_000  # below this no nesting is deep enough to matter
+MAX_TAG_CHARS = 32_768  # the parser compares each attribute of a tag with all others
+
+_TAG = re.compile(r"<(/?)([A-Za-z][^\s/>]*)")
+_HUGE_TAG = re.compile(r"<([A-Za-z][^\s/<>]*)[^<>]{%d,}>?" % MAX_TAG_CHARS)
+_VOID = frozenset("area base br col embed hr img input link meta param source track wbr".split())
+# Closed by what follows them, so that old pages never write the end tag: counting them would mislead.
+_IMPLIED = frozenset(
+    "p li dt dd tr td th thead tbody tfoot option optgroup colgroup caption rp rt a body html head".split()
+)
+_INLINE = frozenset("b big code em font i nobr s small strike strong tt u".split())
+_KNOWN = frozenset(
+    "div span section article main header footer nav aside form fieldset table ul ol dl pre blockquote h1 h2 h3 h4 "
+    "h5 h6 script style noscript template svg math figure figcaption details summary center label button select "
+    "textarea iframe object video audio picture title address hgroup search menu dialog sup sub abbr cite q samp "
+    "kbd var del ins mark time".split()
+)
+
+_HIDING = re.compile(
+    r"display\s*:\s*none|visibility\s*:\s*hidden|font-size\s*:\s*0(?:px|pt|em|rem|%)?\s*(?:;|!|$)|opacity\s*:\s*0\s*(?:;|!|$)",
+    re.IGNORECASE,
+)
+_CHROME_ROLES = frozenset(
+    "navigation banner contentinfo search complementary dialog alertdialog menu menubar toolbar".split()
+)
+_CHROME_NAMES = frozenset(
+    "breadcrumb breadcrumbs breadcrumb-nav breadcrumb-trail pagination pager paginator navbar navheader navfooter nav-links "
+    "prev-next prevnext page-nav post-navigation headerlink permalink skip-link skiplink skip-nav skip-to-content "
+    "skip-to-main edit-link edit-page edit-this-page edit-on-github mw-editsection mw-jump-link catlinks navbox printfooter linenos "
+    "lineno line-numbers-rows gutter site-header site-footer site-nav site-navigation page-footer global-nav global-header global-footer main-nav "
+    "main-navigation social-share share-buttons related-posts related-articles relatedposts sphinxsidebar sphinxsidebarwrapper".split()
+)
+_COOKIE = re.compile(
+    r"(?:^|\s)(?:(?:cookie|cookies|gdpr|consent|privacy)[-_]?(?:banner|bar|consent|notice|popup|modal|overlay|message|law|dialog)"
+    r"[\w-]*|onetrust[\w-]*|cookiebot[\w-]*|cybotcookie[\w-]*|didomi[\w-]*|cookieconsent[\w-]*)",
+    re.IGNORECASE,
+)
+
+
+class Visitor(Protocol):
+    """What ``walk`` calls, in document order."""
+
+    def text(self, text: str) -> None: ...
+
+    def enter(self, node: LexborNode, tag: str) -> Leave | bool:
+        """False skips the element with all below it; a function is called when the element ends."""
+        ...
+
+
+def parse(text: str) -> tuple[LexborHTMLParser, bool]:
+    """The tree of a page, and whether some of its nesting had to be cut."""
+    cut = False
+    if len(text) > MAX_TAG_CHARS:
+        shorter = _HUGE_TAG.sub(r"<\1>", text)
+        cut, text = len(shorter) != len(text), shorter
+    if text.count("<") > SMALL_PAGE_TAGS:
+        flatter = _flatten(text)
+        cut, text = cut or len(flatter) != len(text), flatter
+    # errors="replace": a lone surrogate has no UTF-8
+    raw = text.encode("utf-8", "replace")
+    return LexborHTMLParser(raw, options=LexborDocumentOptions.WO_EVENTS.value), cut
+
+
+def walk(root: LexborNode, visitor: Visitor) -> None:
+    """Visits all below ``root``. Keeps its own stack: pages are nested deeper than Python recurses."""
+    leaving: list[Leave | bool] = []
+    node = root.first_child
+    while node is not None:
+        tag = node.tag
+        child = None
+        if tag == TEXT:
+            visitor.text(node.text_content)
+        elif tag and tag[0] != "-":
+            leave = visitor.enter(node, tag)
+            if leave is not False:
+                child = node.first_child
+                if child is not None:
+                    leaving.append(leave)
+                elif leave is not True:
+                    leave()
+        if child is not None:
+            node = child
+            continue
+        while (sibling := node.next) is None and leaving:
+            node = node.parent
+            leave = leaving.pop()
+            if leave is not True:
+                leave()
+        node = sibling
+
+
+def is_hidden(attributes: Attributes) -> bool:
+    """Whether the element says that nobody sees it."""
+    if "hidden" in attributes and attributes["hidden"] != "until-found":
+        return True
+    if (attributes.get("aria-hidden") or "").lower() == "true":
+        return True
+    style = attributes.get("style")
+    return bool(style and _HIDING.search(style))
+
+
+def is_chrome(attributes: Attributes) -> bool:
+    """Whether role, class or id mark the element as part of the site's frame, not of the page."""
+    if (attributes.get("role") or "").lower() in _CHROME_ROLES:
+        return True
+    return _names_chrome(attributes.get("class") or "") or _names_chrome(attributes.get("id") or "")
+
+
+@lru_cache(maxsize=4096)  # a site has few class names, each on thousands of elements
+def _names_chrome(names: str) -> bool:
+    names = names.lower()
+    return not _CHROME_NAMES.isdisjoint(names.split()) or _COOKIE.search(names) is not None
+
+
+def _flatten(text: str) -> str:
+    """The page without the start tags that nest deeper than any reader could follow; its words stay."""
+    opened: dict[str, int] = {}
+    kept: list[str] = []
+    done = total = 0
+    for tag in _TAG.finditer(text):
+        name = tag[2].lower()
+        if name in _VOID or name in _IMPLIED:
+            continue
+        group, limit = _group(name)
+        level = opened.get(group, 0)
+        if tag[1]:
+            opened[group] = max(0, level - 1)
+            total -= level > 0
+        elif level < limit and total < MAX_OPEN_ALL:
+            opened[group] = level + 1
+            total += 1
+        else:
+            end = text.find(">", tag.end())
+            kept.append(text[done : tag.start()])
+            done = len(text) if end < 0 else end + 1
+    return "".join([*kept, text[done:]]) if done else text
+
+
+def _group(name: str) -> tuple[str, int]:
+    if name in _INLINE:
+        return "inline", MAX_OPEN_INLINE
+    return (name if name in _KNOWN else "unknown"), MAX_OPEN

@@ -1,0 +1,144 @@
+"""The entry points behind ``jobs/*.py``: one job per process, its result one JSON line on standard output.
+
+``python -m ray_app.on_ray.jobs NAME ARGS`` runs the same code wherever the package is installed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import orjson
+
+from ray_app.config import Settings, load
+from ray_app.errors import BacklineError, InputError
+from ray_app.observe.log import configure, get_logger
+from ray_app.on_ray import maintenance
+from ray_app.on_ray.pipeline import BrandResult, Pipeline, Steps
+from ray_app.on_ray.session import connect
+from ray_app.on_ray.targets import Target, resolve, resolve_all
+from ray_app.records import TaskState
+from ray_app.store.stores import Stores, stores
+
+log = get_logger(__name__)
+
+OK, FAILED, USAGE, PARTLY = 0, 1, 2, 3  # exit codes of every command
+
+
+def main(job: str, argv: Sequence[str] | None = None) -> int:
+    """Run one job by name; returns its exit code."""
+    arguments = _parser(job).parse_args(argv)
+    settings = load()
+    configure(settings.log, component=f"job:{job}")
+    with stores(settings) as opened:
+        task = arguments.task_id if "task_id" in arguments else None
+        _note(opened, task, TaskState.RUNNING)
+        try:
+            result = _JOBS[job](settings, opened, arguments)
+        except BacklineError as error:
+            _note(opened, task, TaskState.FAILED, error=str(error))
+            log.error("job_failed", job=job, error=error.kind, detail=str(error))
+            return USAGE if isinstance(error, InputError) else FAILED
+        code = exit_code(result)
+        _note(opened, task, TaskState.FAILED if code == FAILED else TaskState.DONE, result=result)
+    sys.stdout.write(orjson.dumps(result).decode() + "\n")
+    return code
+
+
+def exit_code(result: dict[str, Any]) -> int:
+    """0 when all brands went well, 3 when some failed, 1 when all did."""
+    brands = result.get("brands", [])
+    failed = sum(bool(brand["error"]) for brand in brands)
+    if not failed:
+        return OK
+    return FAILED if failed == len(brands) else PARTLY
+
+
+def _note(opened: Stores, task: str | None, state: TaskState, **fields: Any) -> None:
+    if task:
+        opened.tasks.update(task, state=state, now=time.time(), **fields)
+
+
+def _parser(job: str) -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog=f"jobs/{job}.py", description=_JOBS[job].__doc__)
+    if job in ("scrape", "embed", "ingest"):
+        parser.add_argument("--brand", action="append", default=[], help="brand; repeatable")
+        parser.add_argument("--all", action="store_true", help="every known brand")
+        parser.add_argument("--task-id", help="task row that follows this job")
+    if job in ("scrape", "ingest"):
+        parser.add_argument("--url", action="append", default=[], help="start URL of a single --brand; repeatable")
+        parser.add_argument("--allow-host", action="append", default=[], help="private host that may be reached")
+        parser.add_argument("--max-pages", type=int)
+        parser.add_argument("--max-depth", type=int)
+        parser.add_argument("--rate", type=float, help="requests per second to one host; 0: no pause")
+        mode = parser.add_mutually_exclusive_group()
+        mode.add_argument("--full", action="store_true", help="ask for every body again")
+        mode.add_argument("--delta", action="store_true", help="ask only for what changed (default)")
+    return parser
+
+
+def _run_brands(settings: Settings, opened: Stores, arguments: argparse.Namespace, steps: Steps) -> dict[str, Any]:
+    if not arguments.brand and not arguments.all:
+        raise InputError("No brand is named.", hint="Give --brand NAME or --all.")
+    if "url" in arguments and len(arguments.brand) == 1:
+        target = Target(
+            arguments.brand[0],
+            tuple(arguments.url),
+            tuple(arguments.allow_host),
+            arguments.max_pages,
+            arguments.max_depth,
+            arguments.rate,
+        )
+        configs = [resolve(settings, opened.catalog, target)]
+    else:
+        configs = resolve_all(settings, opened.catalog, arguments.brand)
+    with connect(settings):
+        return results(Pipeline(settings, opened).run(configs, steps))
+
+
+def results(brands: Sequence[BrandResult]) -> dict[str, Any]:
+    """The JSON document of a run over brands."""
+    return {"brands": [brand.as_dict() for brand in brands]}
+
+
+def scrape(settings: Settings, opened: Stores, arguments: argparse.Namespace) -> dict[str, Any]:
+    """Crawl brands into the page store."""
+    return _run_brands(settings, opened, arguments, Steps(embed=False, full=arguments.full))
+
+
+def embed(settings: Settings, opened: Stores, arguments: argparse.Namespace) -> dict[str, Any]:
+    """Embed what was crawled and publish it."""
+    return _run_brands(settings, opened, arguments, Steps(crawl=False))
+
+
+def ingest(settings: Settings, opened: Stores, arguments: argparse.Namespace) -> dict[str, Any]:
+    """Crawl, embed and publish brands."""
+    return _run_brands(settings, opened, arguments, Steps(full=arguments.full))
+
+
+def _maintain(work: Callable[[Settings, Stores], dict[str, Any]]) -> Callable[..., dict[str, Any]]:
+    def run(settings: Settings, opened: Stores, _: argparse.Namespace) -> dict[str, Any]:
+        with connect(settings):
+            return work(settings, opened)
+
+    run.__doc__ = work.__doc__
+    return run
+
+
+_JOBS: dict[str, Callable[[Settings, Stores, argparse.Namespace], dict[str, Any]]] = {
+    "scrape": scrape,
+    "embed": embed,
+    "ingest": ingest,
+    "cleanup": _maintain(maintenance.cleanup),
+    "health_check": _maintain(maintenance.health_check),
+    "retention": _maintain(maintenance.retention),
+    "optimize": _maintain(maintenance.optimize),
+}
+
+if __name__ == "__main__":
+    if len(sys.argv) < 2 or sys.argv[1] not in _JOBS:
+        sys.exit(f"usage: python -m ray_app.on_ray.jobs {{{','.join(_JOBS)}}} ...")
+    sys.exit(main(sys.argv[1], sys.argv[2:]))

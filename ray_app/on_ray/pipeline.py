@@ -1,0 +1,261 @@
+"""Crawl, embed and publish brands: what the jobs and the command line run."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ray_app.config import Settings
+from ray_app.errors import BacklineError, ChecksumMismatch, IndexingError
+from ray_app.index.generation import Generation, build_generation
+from ray_app.index.layout import generation_path
+from ray_app.index.manifest import corpus_hash
+from ray_app.index.models import model_id
+from ray_app.index.publish import publish
+from ray_app.index.staging import Staging
+from ray_app.index.tokens import TOKENISER_VERSION
+from ray_app.ingest.brands import BrandConfig
+from ray_app.ingest.chunk import CHUNKER_VERSION
+from ray_app.ingest.crawl import Crawler, CrawlReport, Progress
+from ray_app.observe.log import get_logger
+from ray_app.on_ray.embed_data import embed_documents
+from ray_app.on_ray.scrape_pool import RayPageWorkers
+from ray_app.on_ray.vector_owner import vector_store
+from ray_app.records import Chunk, ModelId
+from ray_app.store.lease import Lease
+from ray_app.store.ledger import StoredDocument
+from ray_app.store.stores import Stores
+
+log = get_logger(__name__)
+
+# Brands worked on at once by one job; each waits on its own hosts most of the time.
+PARALLEL_BRANDS = 8
+
+
+@dataclass(frozen=True, slots=True)
+class EmbedReport:
+    """What embedding and publishing one brand did."""
+
+    brand: str
+    generation: str
+    published: bool  # False: the live generation already holds just these documents
+    documents: int
+    chunks: int
+    embedded: int  # vectors computed
+    reused: int  # chunks whose vector existed already
+    seconds: float
+
+    def as_dict(self) -> dict[str, object]:
+        return asdict(self)
+
+
+@dataclass(frozen=True, slots=True)
+class BrandResult:
+    """What one job did for one brand; ``error`` says why it stopped."""
+
+    brand: str
+    crawl: CrawlReport | None = None
+    embed: EmbedReport | None = None
+    error: str = ""
+
+    def as_dict(self) -> dict[str, object]:
+        return {
+            "brand": self.brand,
+            "crawl": self.crawl.as_dict() if self.crawl else None,
+            "embed": self.embed.as_dict() if self.embed else None,
+            "error": self.error or None,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Steps:
+    """Which parts of the ingest lane to run."""
+
+    crawl: bool = True
+    embed: bool = True
+    full: bool = False  # ask for every body again, without validators
+    resume_only: bool = False  # finish a crawl that was cut off, never begin a new one
+
+
+class Pipeline:
+    """Runs the ingest lane for brands. Needs a Ray session."""
+
+    def __init__(
+        self, settings: Settings, stores: Stores, on_progress: Callable[[Progress], None] = lambda _: None
+    ) -> None:
+        self._settings = settings
+        self._stores = stores
+        self._on_progress = on_progress
+
+    def run(self, configs: Sequence[BrandConfig], steps: Steps) -> list[BrandResult]:
+        """All brands, side by side; one that fails does not stop the others."""
+        with ThreadPoolExecutor(min(PARALLEL_BRANDS, max(1, len(configs))), "brand") as pool:
+            return list(pool.map(lambda config: self._guarded(config, steps), configs))
+
+    def _guarded(self, config: BrandConfig, steps: Steps) -> BrandResult:
+        try:
+            return self.run_brand(config, steps)
+        except BacklineError as error:
+            log.error("brand_failed", brand=config.name, error=error.kind, detail=str(error))
+            return BrandResult(config.name, error=str(error))
+
+    def run_brand(self, config: BrandConfig, steps: Steps) -> BrandResult:
+        """One brand under one lease. Raises BacklineError."""
+        self._stores.catalog.save_brand(config.name, config.model_dump(mode="json"))
+        lease = Lease(self._stores.ledger, config.name, label="ingest", ttl_s=self._settings.crawl.lease_s)
+        with lease:
+            crawl = self._crawl(config, lease, steps) if steps.crawl else None
+            embed = self.embed(config.name, lease) if steps.embed else None
+        return BrandResult(config.name, crawl, embed)
+
+    def _crawl(self, config: BrandConfig, lease: Lease, steps: Steps) -> CrawlReport | None:
+        last = self._stores.ledger.last_cycle(config.name)
+        if steps.resume_only and (last is None or last.finished_at is not None):
+            return None
+        workers = RayPageWorkers(self._settings, config)
+        crawler = Crawler(self._stores.ledger, config, self._settings.crawl, workers, self._on_progress)
+        return crawler.run(lease, full=steps.full)
+
+    def embed(self, brand: str, lease: Lease) -> EmbedReport:
+        """Embed what changed since the live generation, write a new one and switch to it."""
+        started = time.monotonic()
+        settings = self._settings.embedding
+        build = _Build(
+            brand,
+            documents=self._stores.ledger.documents(brand),
+            model=model_id(settings),
+            recipe=f"{CHUNKER_VERSION}/{settings.chunk_tokens}/{settings.overlap_tokens}",
+            live=self._live(brand),
+        )
+        if build.live and build.is_live():
+            held = build.live.manifest
+            seconds = time.monotonic() - started
+            return EmbedReport(brand, held.generation, False, held.documents, held.chunks, 0, held.chunks, seconds)
+        return self._publish(build, lease, started)
+
+    def _live(self, brand: str) -> Generation | None:
+        name = self._stores.catalog.live(brand)
+        if name is None:
+            return None
+        try:
+            return Generation.open(generation_path(self._stores.index_root, brand, name), verify=True)
+        except ChecksumMismatch as error:
+            log.error("generation_damaged", brand=brand, generation=name, error=str(error))
+            return None  # nothing of it is trusted: everything is embedded again
+
+    def _publish(self, build: _Build, lease: Lease, started: float) -> EmbedReport:
+        staging = Staging(self._stores.staging_root, build.brand, build.model)
+        vectors = _Vectors(build.live if build.same_model else None, staging)
+        kept = build.kept()
+        changed = [document for document in build.documents if document.url not in kept]
+        run = self._embed(build, changed, staging, vectors) if changed else ""
+        lease.check()
+        manifest = build_generation(
+            self._stores.index_root,
+            build.brand,
+            chunks=build.chunks(kept, staging, run),
+            documents=[(document.url, document.content_hash) for document in build.documents],
+            vector_of=vectors.get,
+            model=build.model,
+            settings=self._settings.index,
+            chunker_version=build.recipe,
+            parent=build.live.name if build.live else "",
+            now=time.time(),
+        )
+        publish(
+            self._stores.catalog,
+            self._stores.index_root,
+            build.brand,
+            manifest.generation,
+            vector_store(self._settings) if self._settings.chroma.fill else None,
+            fence=lease.fence,
+            keep=self._settings.index.keep_generations,
+            now=time.time(),
+        )
+        staging.clear()
+        seconds = time.monotonic() - started
+        counts = (manifest.documents, manifest.chunks, vectors.new, manifest.chunks - vectors.new)
+        return EmbedReport(build.brand, manifest.generation, True, *counts, seconds)
+
+    def _embed(self, build: _Build, changed: Sequence[StoredDocument], staging: Staging, vectors: _Vectors) -> str:
+        run = embed_documents(self._settings, build.brand, changed, build.model, staging, vectors.known())
+        vectors.load_staged()
+        return run
+
+
+@dataclass(frozen=True, slots=True)
+class _Build:
+    """What the next generation is made from."""
+
+    brand: str
+    documents: Sequence[StoredDocument]
+    model: ModelId
+    recipe: str  # how documents are cut
+    live: Generation | None
+
+    def is_live(self) -> bool:
+        """Whether the live generation already holds just these documents, cut, tokenised and embedded this way."""
+        if self.live is None or not self.same_model:
+            return False
+        held = self.live.manifest
+        corpus = corpus_hash((document.url, document.content_hash) for document in self.documents)
+        return (held.corpus_hash, held.chunker_version, held.tokeniser_version) == (
+            corpus,
+            self.recipe,
+            TOKENISER_VERSION,
+        )
+
+    @property
+    def same_model(self) -> bool:
+        return self.live is not None and self.live.manifest.model == self.model
+
+    def kept(self) -> set[str]:
+        """URLs whose chunks the live generation already holds, cut and embedded the same way."""
+        if self.live is None or not self.same_model or self.live.manifest.chunker_version != self.recipe:
+            return set()
+        held = self.live.documents()
+        return {document.url for document in self.documents if held.get(document.url) == document.content_hash}
+
+    def chunks(self, kept: set[str], staging: Staging, run: str) -> Iterator[Chunk]:
+        """Every chunk of the next generation: those of unchanged documents, then the staged ones."""
+        if self.live and kept:
+            yield from (chunk for chunk in self.live.table if chunk.url in kept)
+        if run:
+            yield from staging.chunks(run)
+
+
+class _Vectors:
+    """Vectors by embedding key, from the live generation and from staged parts."""
+
+    def __init__(self, live: Generation | None, staging: Staging) -> None:
+        self._live = live
+        self._staging = staging
+        self._staged = staging.vectors()
+        self.new = 0  # made by this run
+
+    def known(self) -> list[str]:
+        """Keys that need no embedding."""
+        return [*(self._live.table.column("embedding_key") if self._live else ()), *self._staged]
+
+    def load_staged(self) -> None:
+        """Take in what was staged since."""
+        before = len(self._staged)
+        self._staged = self._staging.vectors()
+        self.new = len(self._staged) - before
+
+    def get(self, keys: Sequence[str]) -> NDArray[np.float16]:
+        """Vectors (len(keys), dim). Raises IndexingError naming a key that nobody embedded."""
+        return np.stack([self._one(key) for key in keys])
+
+    def _one(self, key: str) -> NDArray[np.float16]:
+        vector = self._staged.get(key)
+        if vector is None and self._live is not None:
+            vector = self._live.vector_of(key)
+        if vector is None:
+            raise IndexingError(f"No vector was made for embedding key {key}.", hint="Run the embedding again.")
+        return vector

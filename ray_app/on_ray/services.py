@@ -1,0 +1,326 @@
+"""Puts the answer lane together and gives the API its services, inside a Serve replica or a plain process."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import shutil
+import time
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import redis.asyncio
+from fastapi import FastAPI
+
+from ray_app import __version__
+from ray_app.answer.answerer import Answerer, Parts
+from ray_app.answer.cache import LocalCache, RedisCache
+from ray_app.answer.generate import ExtractiveGenerator
+from ray_app.answer.llm import LlmGenerator
+from ray_app.answer.ports import Cache, Reranker
+from ray_app.answer.rerank import load_reranker
+from ray_app.answer.retrieve import Retriever
+from ray_app.api.app import create_app
+from ray_app.api.ports import BrandInfo, Services, TaskKind, TaskRecord
+from ray_app.api.schemas import AskResponse
+from ray_app.config import Settings
+from ray_app.errors import BacklineError, ClusterUnavailable, NoGeneration
+from ray_app.index.embedder import load_embedder
+from ray_app.index.ports import Embedder, VectorStore
+from ray_app.index.reader import IndexReader
+from ray_app.observe.health import Check, Finding, HealthReport, run_checks
+from ray_app.observe.log import get_logger
+from ray_app.observe.metrics import LedgerCollector, Metrics
+from ray_app.on_ray.targets import Target, known, resolve
+from ray_app.records import Question, TaskState
+from ray_app.schedule.runner import JobBoard
+from ray_app.store.stores import Stores, open_stores
+
+log = get_logger(__name__)
+
+CHECK_TIMEOUT_S = 5.0
+# Free share of the disk under data_dir below which health says so.
+DISK_WARN, DISK_DOWN = 0.20, 0.10
+# Questions answered in the background at once by one process; more wait.
+BACKGROUND_QUESTIONS = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """The reranker in use, with the reason when it is not the one that was asked for."""
+
+    reranker: Reranker | None
+    fallback: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Outside:
+    """What the process that hosts the API has to offer: where jobs run and where vectors are searched."""
+
+    board: JobBoard | None = None
+    vectors: VectorStore | None = None
+
+
+class Backend:
+    """The parts behind the API of one process; ``close`` lets go of all of them."""
+
+    def __init__(self, settings: Settings, embedder: Embedder, reading: Reading, outside: Outside) -> None:
+        self.settings = settings
+        self.stores = open_stores(settings)
+        self.reader = IndexReader(self.stores.catalog, self.stores.index_root)
+        self.embedder = embedder
+        self.reading = reading
+        self.cache = _cache(settings)
+        self.llm = LlmGenerator(settings.llm) if has_llm(settings) else None
+        retriever = Retriever(self.reader, embedder, settings, outside.vectors)
+        parts = Parts(
+            retriever=retriever,
+            extractive=ExtractiveGenerator(embedder),
+            reranker=reading.reranker,
+            llm=self.llm,
+            cache=self.cache,
+        )
+        self.answerer = Answerer(parts, settings)
+        self.tasks = TaskDesk(settings, self.stores, self.answerer, outside.board)
+
+    def services(self) -> Services:
+        """What ``create_app`` needs."""
+        metrics = Metrics(__version__)
+        metrics.registry.register(LedgerCollector(self.stores.ledger, self.stores.catalog, self.stores.tasks))
+        return Services(
+            answers=self.answerer,
+            brands=BrandDesk(self.settings, self.stores),
+            tasks=self.tasks,
+            health=HealthDesk(self),
+            metrics=metrics,
+            limits=self.settings.serve,
+        )
+
+    async def close(self) -> None:
+        """Let go of connections and files."""
+        await self.answerer.close()
+        self.stores.close()
+
+
+def has_llm(settings: Settings) -> bool:
+    """Whether an endpoint for answers is configured."""
+    return bool(settings.llm.api_key.get_secret_value() or settings.llm.ollama_base_url)
+
+
+def _cache(settings: Settings) -> Cache | None:
+    if settings.cache.ttl_s == 0:
+        return None
+    if url := settings.redis_url:
+        return RedisCache(url, settings.redis.timeout_s)
+    return LocalCache(settings.cache.max_entries)
+
+
+async def local_app(settings: Settings) -> tuple[FastAPI, Callable[[], Awaitable[None]]]:
+    """The whole API in this process, without Ray; returns it with the call that closes it."""
+    embedder = await asyncio.to_thread(load_embedder, settings.embedding)
+    reranker, fallback = await asyncio.to_thread(load_reranker, settings.retrieval, embedder)
+    backend = Backend(settings, embedder, Reading(reranker, fallback or ""), Outside())
+    return create_app(backend.services()), backend.close
+
+
+class BrandDesk:
+    """The API's BrandService over SQL."""
+
+    def __init__(self, settings: Settings, stores: Stores) -> None:
+        self._settings = settings
+        self._stores = stores
+
+    async def brands(self) -> Sequence[BrandInfo]:
+        """Every known brand, by name."""
+        return await asyncio.to_thread(self._brands)
+
+    def _brands(self) -> list[BrandInfo]:
+        pointers = self._stores.catalog.pointers()
+        configs = known(self._settings, self._stores.catalog)
+        return [self._info(name, configs[name].title, pointers.get(name, "")) for name in sorted(configs)]
+
+    def _info(self, name: str, title: str, generation: str) -> BrandInfo:
+        urls: dict[str, int] = {}
+        for (state, _), count in self._stores.ledger.counts(name).items():
+            urls[str(state)] = urls.get(str(state), 0) + count
+        live = next((g for g in self._stores.catalog.generations(name) if g.generation == generation), None)
+        return BrandInfo(
+            name=name,
+            title=title,
+            generation=generation,
+            documents=live.documents if live else 0,
+            chunks=live.chunks if live else 0,
+            published_at=live.created_at if live else None,
+            urls=urls,
+        )
+
+
+class TaskDesk:
+    """The API's TaskService: crawls and embeddings become Ray jobs, questions are answered here."""
+
+    def __init__(self, settings: Settings, stores: Stores, answerer: Answerer, board: JobBoard | None) -> None:
+        self._settings = settings
+        self._stores = stores
+        self._answerer = answerer
+        self._board = board
+        self._background: set[asyncio.Task[None]] = set()
+        self._room = asyncio.Semaphore(BACKGROUND_QUESTIONS)
+
+    async def submit(self, kind: TaskKind, payload: Mapping[str, Any]) -> TaskRecord:
+        """See api.ports.TaskService."""
+        if kind == "rag-query":
+            return await self._submit_question(payload)
+        return await asyncio.to_thread(self._submit_job, kind, payload)
+
+    async def get(self, task_id: str) -> TaskRecord | None:
+        """See api.ports.TaskService."""
+        return await asyncio.to_thread(self._get, task_id)
+
+    def _submit_job(self, kind: TaskKind, payload: Mapping[str, Any]) -> TaskRecord:
+        if self._board is None:
+            raise ClusterUnavailable("Tasks need a running Backline.", hint="Start it with `backline up`.")
+        resolve(self._settings, self._stores.catalog, Target(payload["brand"], tuple(payload.get("urls") or ())))
+        task_id = self._stores.tasks.create(kind, payload, time.time())
+        try:
+            self._board.submit(f"task-{task_id}", kind, _arguments(task_id, payload))
+        except BacklineError as error:
+            self._note(task_id, state=TaskState.FAILED, error=str(error))
+            raise
+        self._note(task_id, submission_id=f"task-{task_id}")
+        return self._present(task_id)
+
+    async def _submit_question(self, payload: Mapping[str, Any]) -> TaskRecord:
+        task_id = await asyncio.to_thread(self._stores.tasks.create, "rag-query", payload, time.time())
+        work = asyncio.create_task(self._answer(task_id, payload))
+        self._background.add(work)
+        work.add_done_callback(self._background.discard)
+        return await asyncio.to_thread(self._present, task_id)
+
+    async def _answer(self, task_id: str, payload: Mapping[str, Any]) -> None:
+        async with self._room:
+            await asyncio.to_thread(self._note, task_id, state=TaskState.RUNNING)
+            try:
+                answer = await self._answerer.answer(
+                    Question(text=payload["question"], brand=payload.get("brand") or "")
+                )
+            except BacklineError as error:
+                await asyncio.to_thread(self._note, task_id, state=TaskState.FAILED, error=str(error))
+                return
+            result = AskResponse.of(answer).model_dump(mode="json")
+            await asyncio.to_thread(self._note, task_id, state=TaskState.DONE, result=result)
+
+    def _get(self, task_id: str) -> TaskRecord | None:
+        task = self._stores.tasks.get(task_id)
+        if task is None or task.state not in (TaskState.QUEUED, TaskState.RUNNING):
+            return task
+        if problem := self._lost(task):
+            self._note(task_id, state=TaskState.FAILED, error=problem)
+            return self._stores.tasks.get(task_id)
+        return task
+
+    def _lost(self, task: TaskRecord) -> str:
+        """Why an unfinished task will never finish, "" when it may."""
+        if task.kind == "rag-query":
+            late = time.time() - task.updated_at > 2 * self._settings.serve.answer_timeout_s
+            return "The process that worked on it went away." if late else ""
+        if self._board is None or not task.submission_id:
+            return ""
+        state = self._board.state(task.submission_id)
+        if state == "failed":
+            return f"Its Ray job failed; its log says why: ray job logs {task.submission_id}"
+        return "The cluster no longer knows its Ray job." if state is None else ""
+
+    def _note(self, task_id: str, **fields: Any) -> None:
+        self._stores.tasks.update(task_id, now=time.time(), **fields)
+
+    def _present(self, task_id: str) -> TaskRecord:
+        task = self._stores.tasks.get(task_id)
+        if task is None:
+            raise ClusterUnavailable("The task was deleted while it was submitted.")
+        return task
+
+
+def _arguments(task_id: str, payload: Mapping[str, Any]) -> list[str]:
+    """The job's command line. Values stand behind their option in one word, so that none is taken for an option."""
+    arguments = [f"--brand={payload['brand']}", f"--task-id={task_id}"]
+    arguments += [f"--url={url}" for url in payload.get("urls") or ()]
+    return [*arguments, "--full"] if payload.get("full") else arguments
+
+
+class HealthDesk:
+    """The API's HealthService."""
+
+    def __init__(self, backend: Backend) -> None:
+        self._backend = backend
+
+    async def health(self) -> HealthReport:
+        """Every check, run now."""
+        checks: dict[str, Check] = {
+            "database": self._database,
+            "index": self._index,
+            "reranker": self._reranker,
+            "llm": self._llm,
+            "cache": self._cache,
+            "disk": self._disk,
+        }
+        return HealthReport(await run_checks(checks, CHECK_TIMEOUT_S), self._details())
+
+    async def ready(self) -> tuple[bool, Sequence[str]]:
+        """Models are loaded when this object exists; what remains is the database."""
+        (check,) = await run_checks({"database": self._database}, CHECK_TIMEOUT_S)
+        return check.state != "down", [check.reason] if check.state == "down" else []
+
+    def _details(self) -> dict[str, Any]:
+        reranker = self._backend.reading.reranker
+        return {
+            "version": __version__,
+            "embedder": {"model": str(self._backend.embedder.model), **self._backend.embedder.describe()},
+            "reranker": {"name": reranker.name, "kind": reranker.kind} if reranker else None,
+            "generator": self._backend.llm.model if self._backend.llm else "extractive",
+        }
+
+    async def _database(self) -> Finding:
+        await asyncio.to_thread(self._backend.stores.catalog.pointers)
+        return Finding()
+
+    async def _index(self) -> Finding:
+        return await asyncio.to_thread(self._look_at_index)
+
+    def _look_at_index(self) -> Finding:
+        brands = self._backend.reader.brands()
+        if not brands:
+            return Finding("degraded", "Nothing is published yet: backline ingest --brand NAME --url URL.")
+        for brand in brands:
+            with contextlib.suppress(NoGeneration):  # it was dropped since
+                self._backend.reader.get(brand)
+        if damaged := self._backend.reader.damaged:
+            return Finding("degraded", "; ".join(f"{brand}: {why}" for brand, why in damaged.items()))
+        return Finding()
+
+    async def _reranker(self) -> Finding:
+        fallback = self._backend.reading.fallback
+        if not fallback:
+            return Finding()
+        return Finding("degraded", f"{fallback}; MaxSim over the embedder's token vectors reranks instead.")
+
+    async def _llm(self) -> Finding:
+        return Finding() if self._backend.llm else Finding("ok", "None is configured; answers quote their sources.")
+
+    async def _cache(self) -> Finding:
+        if url := self._backend.settings.redis_url:
+            client = redis.asyncio.Redis.from_url(url, socket_timeout=1.0, socket_connect_timeout=1.0)
+            try:
+                await client.ping()
+            except redis.RedisError as error:
+                return Finding("degraded", f"Redis does not answer ({type(error).__name__}); answers are not cached.")
+            finally:
+                await client.aclose()
+        return Finding()
+
+    async def _disk(self) -> Finding:
+        usage = await asyncio.to_thread(shutil.disk_usage, self._backend.settings.data_dir)
+        share = usage.free / usage.total
+        if share >= DISK_WARN:
+            return Finding()
+        return Finding("down" if share < DISK_DOWN else "degraded", f"{share:.0%} of the disk is free.")

@@ -1,0 +1,136 @@
+"""The one place that starts Ray or connects to it."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import orjson
+import psutil
+import ray
+
+from ray_app.config import Settings, export
+from ray_app.errors import ClusterUnavailable
+from ray_app.observe.log import get_logger
+
+log = get_logger(__name__)
+
+# Must be the same on every node and set before the cluster starts: without them the ingress alone costs five
+# times as much (docs/operations.md). The others keep noise out.
+CLUSTER_ENVIRONMENT = {
+    "RAY_SERVE_THROUGHPUT_OPTIMIZED": "1",
+    "RAY_SERVE_ENABLE_HA_PROXY": "1",
+    "RAY_DATA_DISABLE_PROGRESS_BARS": "1",
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "TOKENIZERS_PARALLELISM": "false",
+}
+# On a laptop nothing stands before Serve that would have to notice that a replica leaves: no waiting at the end.
+LOCAL_ENVIRONMENT = {
+    "RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S": "1",
+    "RAY_SERVE_PROXY_MIN_DRAINING_PERIOD_S": "1",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """The local cluster that ``backline up`` keeps running."""
+
+    pid: int
+    started: float  # create time of the process: a pid alone may have been given to another program
+    address: str  # host:port of the cluster
+    dashboard: str  # http address of the dashboard and the Jobs API
+    api: str  # http address of the Serve application
+    parts: tuple[str, ...] = ()  # what is up so far: ray, serve, scheduler
+
+    @property
+    def alive(self) -> bool:
+        """Whether that very process still runs."""
+        try:
+            process = psutil.Process(self.pid)
+            return process.create_time() == self.started and process.status() != psutil.STATUS_ZOMBIE
+        except psutil.NoSuchProcess:
+            return False
+
+
+def head_file(settings: Settings) -> Path:
+    """Where the running head is written down."""
+    return settings.data_dir / "run" / "head.json"
+
+
+def write_head(settings: Settings, head: Head) -> None:
+    """Write the head down, whole or not at all."""
+    path = head_file(settings)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_suffix(".part")
+    part.write_bytes(orjson.dumps(asdict(head)))
+    part.replace(path)
+
+
+def running_head(settings: Settings) -> Head | None:
+    """The head that ``backline up`` started with these settings, if it lives."""
+    try:
+        fields = orjson.loads(head_file(settings).read_bytes())
+    except (FileNotFoundError, orjson.JSONDecodeError):
+        return None
+    head = Head(**{**fields, "parts": tuple(fields["parts"])})
+    return head if head.alive else None
+
+
+@contextmanager
+def connect(settings: Settings) -> Iterator[None]:
+    """A Ray session for the block.
+
+    Uses the session that is already there, else ``ray.address``, else the head that ``backline up`` keeps
+    running, else a private cluster that ends with the block. Raises ClusterUnavailable.
+    """
+    if ray.is_initialized():
+        yield
+        return
+    head = running_head(settings)
+    address = cluster_address(settings) or (head.address if head else "")
+    try:
+        if address:
+            _attach(settings, address)
+        else:
+            start_local(settings, dashboard=False)
+    except ConnectionError as error:
+        raise ClusterUnavailable(
+            f"No Ray cluster answers at {address}.", hint="Start one with `backline up`, or correct RAY_ADDRESS."
+        ) from error
+    try:
+        yield
+    finally:
+        ray.shutdown()
+
+
+def cluster_address(settings: Settings) -> str:
+    """The configured cluster address; an http address names the Jobs API only and does not count."""
+    return "" if settings.ray.address.startswith("http") else settings.ray.address
+
+
+def _attach(settings: Settings, address: str) -> None:
+    export(CLUSTER_ENVIRONMENT)
+    ray.init(address=address, namespace=settings.ray.namespace, log_to_driver=False, logging_level=logging.ERROR)
+
+
+def start_local(settings: Settings, *, dashboard: bool) -> None:
+    """Start a cluster of this machine that ends with this process."""
+    # Job entry points say `python`: it must be the one that has Backline.
+    export(CLUSTER_ENVIRONMENT | LOCAL_ENVIRONMENT, path_first=str(Path(sys.executable).parent))
+    ray.init(
+        address="local",
+        namespace=settings.ray.namespace,
+        num_cpus=settings.ray.num_cpus or None,
+        object_store_memory=settings.ray.object_store_mb * 2**20,
+        include_dashboard=dashboard,
+        dashboard_host="127.0.0.1",
+        dashboard_port=settings.serve.dashboard_port,
+        log_to_driver=False,
+        logging_level=logging.ERROR,
+    )
+    log.info("ray_started", address=ray.get_runtime_context().gcs_address, dashboard=dashboard)

@@ -1,0 +1,119 @@
+"""Brands, their generations, and which generation is live."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import and_, delete, select
+
+from ray_app.errors import NoGeneration, StoreError, UnknownBrand
+from ray_app.store import fence as lease
+from ray_app.store.db import Database, insert
+from ray_app.store.schema import brands, generations, pointers
+
+
+@dataclass(frozen=True, slots=True)
+class GenerationRow:
+    """One complete generation of a brand's index."""
+
+    brand: str
+    generation: str
+    chunks: int
+    documents: int
+    model: str
+    created_at: float
+    published_at: float | None  # when it went live; None when it is not the live one
+
+
+class Catalog:
+    """Methods raise StoreUnavailable when SQL cannot be reached."""
+
+    def __init__(self, db: Database) -> None:
+        self._db = db
+
+    def save_brand(self, name: str, config: Mapping[str, Any]) -> None:
+        """Keeps the brand's configuration, which must be JSON, in place of an earlier one."""
+        with self._db.write() as conn:
+            statement = insert(conn, brands).values(name=name, config=dict(config))
+            change = {"config": statement.excluded.config}
+            conn.execute(statement.on_conflict_do_update(index_elements=["name"], set_=change))
+
+    def brand(self, name: str) -> dict[str, Any]:
+        """The saved configuration. Raises UnknownBrand."""
+        with self._db.read() as conn:
+            config = conn.scalar(select(brands.c.config).where(brands.c.name == name))
+        if config is None:
+            raise UnknownBrand(f"No such brand: {name!r}.")
+        return dict(config)
+
+    def brands(self) -> list[str]:
+        """Names of the saved brands, sorted."""
+        with self._db.read() as conn:
+            return list(conn.scalars(select(brands.c.name).order_by(brands.c.name)))
+
+    def add_generation(self, brand: str, generation: str, summary: Mapping[str, Any]) -> None:
+        """Records a complete generation; ``summary`` has chunks, documents, model and created_at. May be repeated.
+
+        Raises StoreError naming what ``summary`` lacks.
+        """
+        if missing := sorted({"chunks", "documents", "model", "created_at"} - summary.keys()):
+            raise StoreError(f"The summary of generation {generation} lacks {', '.join(missing)}.")
+        row = {
+            "brand": brand,
+            "generation": generation,
+            "chunks": int(summary["chunks"]),
+            "documents": int(summary["documents"]),
+            "model": str(summary["model"]),
+            "created_at": float(summary["created_at"]),
+        }
+        with self._db.write() as conn:
+            conn.execute(insert(conn, generations).values(row).on_conflict_do_nothing())
+
+    def generations(self, brand: str) -> list[GenerationRow]:
+        """The recorded generations of a brand, newest first."""
+        live = and_(pointers.c.brand == generations.c.brand, pointers.c.generation == generations.c.generation)
+        query = (
+            select(generations, pointers.c.published_at)
+            .outerjoin(pointers, live)
+            .where(generations.c.brand == brand)
+            .order_by(generations.c.created_at.desc(), generations.c.generation.desc())
+        )
+        with self._db.read() as conn:
+            return [GenerationRow(**row) for row in conn.execute(query).mappings()]
+
+    def live(self, brand: str) -> str | None:
+        """The generation that readers use."""
+        with self._db.read() as conn:
+            return conn.scalar(select(pointers.c.generation).where(pointers.c.brand == brand))
+
+    def pointers(self) -> dict[str, str]:
+        """The live generation of every brand that has one; one small query."""
+        with self._db.read() as conn:
+            rows = conn.execute(select(pointers.c.brand, pointers.c.generation))
+            return {row.brand: row.generation for row in rows}
+
+    def publish(self, brand: str, generation: str, now: float, fence: int | None = None) -> None:
+        """Makes a recorded generation the live one. Also the way back to an earlier one.
+
+        Raises NoGeneration when it is not recorded, LeaseLost when a ``fence`` is given and old.
+        """
+        with self._db.write() as conn:
+            if fence is not None:
+                lease.check(conn, brand, fence)
+            this = and_(generations.c.brand == brand, generations.c.generation == generation)
+            if conn.scalar(select(generations.c.generation).where(this)) is None:
+                raise NoGeneration(f"The brand {brand} has no generation {generation}.")
+            statement = insert(conn, pointers).values(brand=brand, generation=generation, published_at=now)
+            change = {"generation": generation, "published_at": now}
+            conn.execute(statement.on_conflict_do_update(index_elements=["brand"], set_=change))
+
+    def drop_generation(self, brand: str, generation: str) -> None:
+        """Forgets a generation that readers no longer use. Raises StoreError when it is the live one."""
+        with self._db.write() as conn:
+            live = select(pointers.c.generation).where(pointers.c.brand == brand).with_for_update()
+            if conn.scalar(live) == generation:
+                raise StoreError(f"The generation {generation} of {brand} is live and cannot be dropped.")
+            this = and_(generations.c.brand == brand, generations.c.generation == generation)
+            conn.execute(delete(generations).where(this))

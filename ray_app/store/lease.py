@@ -1,0 +1,58 @@
+"""The right to work on one brand, held by one run at a time."""
+
+from __future__ import annotations
+
+import threading
+import time
+from types import TracebackType
+
+from ray_app.errors import LeaseLost, StoreUnavailable
+from ray_app.observe.log import get_logger
+from ray_app.store.ledger import Holder, Ledger
+
+log = get_logger(__name__)
+
+
+class Lease:
+    """Holds a brand for the life of a ``with`` block, renewed by a thread, so long calls do not lose it.
+
+    Raises LeaseHeld on entry when another living run has the brand. ``fence`` grows with every holder: a write with
+    an old fence is refused (LeaseLost), so a run that was taken over can do no harm.
+    """
+
+    def __init__(self, ledger: Ledger, brand: str, *, label: str, ttl_s: float) -> None:
+        self._ledger = ledger
+        self._brand = brand
+        self._label = label
+        self._ttl_s = ttl_s
+        self._lost: LeaseLost | None = None
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._renew, name=f"lease:{brand}", daemon=True)
+        self.fence = 0
+
+    def __enter__(self) -> Lease:
+        self.fence = self._ledger.acquire(self._brand, Holder.current(self._label), time.time(), self._ttl_s)
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._over.set()
+        self._thread.join()
+        self._ledger.release(self._brand, self.fence)
+
+    def check(self) -> None:
+        """Raises LeaseLost when another run has taken the brand over."""
+        if self._lost is not None:
+            raise self._lost
+
+    def _renew(self) -> None:
+        while not self._over.wait(self._ttl_s / 3):
+            try:
+                self._ledger.renew(self._brand, self.fence, time.time(), self._ttl_s)
+            except LeaseLost as error:
+                self._lost = error
+                return
+            except StoreUnavailable as error:
+                log.warning("lease_not_renewed", brand=self._brand, error=str(error))  # the next turn may succeed

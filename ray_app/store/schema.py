@@ -1,0 +1,158 @@
+"""The SQL tables, the same on SQLite and PostgreSQL. Times are POSIX seconds (UTC)."""
+
+from __future__ import annotations
+
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    CheckConstraint,
+    Column,
+    Double,
+    ForeignKeyConstraint,
+    Index,
+    Integer,
+    MetaData,
+    String,
+    Table,
+    Text,
+    text,
+)
+
+# Keys compare byte by byte on both databases; PostgreSQL's locale order would differ from SQLite's.
+KEY = String().with_variant(Text(collation="C"), "postgresql")
+
+metadata = MetaData()
+
+
+def _text(name: str) -> Column[str]:
+    return Column(name, Text, nullable=False, server_default="")
+
+
+def _count(name: str) -> Column[int]:
+    return Column(name, Integer, nullable=False, server_default="0")
+
+
+def _time(name: str) -> Column[float]:
+    return Column(name, Double, nullable=False, server_default="0")  # 0: never
+
+
+brands = Table(
+    "brands",
+    metadata,
+    Column("name", KEY, primary_key=True),
+    Column("config", JSON, nullable=False),
+)
+
+# Every URL ever seen of a brand. A row that points to a page (page_part) stands for stored text,
+# whatever its state says about the latest try to fetch it again.
+urls = Table(
+    "urls",
+    metadata,
+    Column("brand", KEY, primary_key=True),
+    Column("url", KEY, primary_key=True),
+    Column("state", KEY, nullable=False),
+    Column("reason", KEY, nullable=False),
+    _count("status"),
+    _count("depth"),
+    _count("hops"),
+    _text("parent"),
+    _count("attempts"),
+    _time("discovered_at"),
+    _time("fetched_at"),
+    _time("due_at"),
+    _text("etag"),
+    _text("last_modified"),
+    Column("content_hash", KEY, nullable=False, server_default=""),
+    Column("page_part", KEY),
+    Column("page_row", Integer),
+    _text("canonical_url"),
+    _text("media_type"),
+    _text("title"),
+    Column("bytes", BigInteger, nullable=False, server_default="0"),
+    Column("seconds", Double, nullable=False, server_default="0"),
+    _text("detail"),
+    Column("cycle_done", Integer, nullable=False),
+    CheckConstraint("(page_part IS NULL) = (content_hash = '')", name="text_has_hash"),
+    CheckConstraint("(page_part IS NULL) = (page_row IS NULL)", name="page_has_row"),
+)
+# What is due, already in crawling order: Ledger.due reads only as many rows as it returns.
+Index("urls_due", urls.c.brand, urls.c.cycle_done, urls.c.depth, urls.c.discovered_at, urls.c.url)
+# Who holds a text, its owner first.
+Index(
+    "urls_text",
+    urls.c.brand,
+    urls.c.content_hash,
+    urls.c.depth,
+    urls.c.url,
+    sqlite_where=text("page_part IS NOT NULL"),
+    postgresql_where=text("page_part IS NOT NULL"),
+)
+
+cycles = Table(
+    "cycles",
+    metadata,
+    Column("brand", KEY, primary_key=True),
+    Column("number", Integer, primary_key=True, autoincrement=False),
+    _time("started_at"),
+    Column("finished_at", Double),  # null while the cycle runs or waits to be resumed
+)
+
+# Never deleted: ``fence`` must grow for ever. A free lease has host "".
+leases = Table(
+    "leases",
+    metadata,
+    Column("brand", KEY, primary_key=True),
+    Column("fence", BigInteger, nullable=False),
+    _text("host"),
+    _count("pid"),
+    _time("started"),
+    _text("label"),
+    _time("expires_at"),
+)
+
+generations = Table(
+    "generations",
+    metadata,
+    Column("brand", KEY, primary_key=True),
+    Column("generation", KEY, primary_key=True),
+    _count("chunks"),
+    _count("documents"),
+    _text("model"),
+    _time("created_at"),
+)
+
+pointers = Table(
+    "pointers",
+    metadata,
+    Column("brand", KEY, primary_key=True),
+    Column("generation", KEY, nullable=False),
+    _time("published_at"),
+    ForeignKeyConstraint(["brand", "generation"], ["generations.brand", "generations.generation"]),
+)
+
+tasks = Table(
+    "tasks",
+    metadata,
+    Column("id", KEY, primary_key=True),
+    _text("kind"),
+    _text("state"),
+    Column("payload", JSON, nullable=False),
+    Column("result", JSON(none_as_null=True)),
+    _text("error"),
+    _text("submission_id"),
+    _time("created_at"),
+    _time("updated_at"),
+)
+Index("tasks_recent", tasks.c.created_at, tasks.c.id)
+
+schedule_runs = Table(
+    "schedule_runs",
+    metadata,
+    Column("job", KEY, primary_key=True),
+    Column("slot", Double, primary_key=True, autoincrement=False),
+    _text("submission_id"),
+    _text("state"),
+    _text("detail"),
+    _time("claimed_at"),
+    Column("finished_at", Double),
+)
