@@ -217,7 +217,7 @@ class Settings(BaseSettings):
         env_settings: PydanticBaseSettingsSource,
         dotenv_settings: PydanticBaseSettingsSource,
         file_secret_settings: PydanticBaseSettingsSource,
-    ) -> tuple[PydanticBaseSettingsSource, ...]:
+    ) -> tuple[Any, ...]:  # plain calls among them, which pydantic-settings takes but does not name
         environ = os.environ
         dotenv = {k: v for k, v in dotenv_values(".env").items() if v is not None}
         return (

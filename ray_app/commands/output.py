@@ -19,7 +19,10 @@ EXIT_OK, EXIT_FAILED, EXIT_USAGE, EXIT_PARTLY = 0, 1, 2, 3
 
 AsJson = Annotated[bool, typer.Option("--json", help="One JSON document, or JSON lines, on standard output.")]
 
-out = Console(highlight=False, soft_wrap=True)
+# Columns of output that no person reads on a terminal: wide enough that grep sees whole cells.
+FILE_WIDTH = 240
+
+out = Console(highlight=False, soft_wrap=True, width=None if sys.stdout.isatty() else FILE_WIDTH)
 err = Console(stderr=True, highlight=False, soft_wrap=True)
 
 

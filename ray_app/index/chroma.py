@@ -102,8 +102,8 @@ class ChromaStore:
         client, self._client = self._client, None
         if client is not None:
             client.close()
-            if self._path is None:
-                _session(client).close()  # which Chroma forgets
+            for session in _sessions(client) if self._path is None else ():
+                session.close()  # which Chroma forgets
         if self._lock_fd >= 0:
             os.close(self._lock_fd)  # which releases the lock
             self._lock_fd = -1
@@ -147,7 +147,10 @@ def _embedded(folder: Path) -> Any:
     import chromadb
     from chromadb.config import Settings
 
-    return chromadb.PersistentClient(str(folder), settings=Settings(anonymized_telemetry=False))
+    try:
+        return chromadb.PersistentClient(str(folder), settings=Settings(anonymized_telemetry=False))
+    except AttributeError as error:  # Chroma stumbles while it cleans up after the error that matters
+        raise VectorStoreDown(f"Chroma cannot open its directory: {error.__context__ or error}") from error
 
 
 def _server(host: str, port: int) -> Any:
@@ -160,14 +163,14 @@ def _server(host: str, port: int) -> Any:
         client = chromadb.HttpClient(host, port, settings=Settings(anonymized_telemetry=False))
     except ValueError as error:  # what Chroma makes of a refused connection
         raise VectorStoreDown(f"Chroma does not answer: {error}") from error
-    _session(client).timeout = httpx.Timeout(SERVER_TIMEOUT_S)
+    for session in _sessions(client):
+        session.timeout = httpx.Timeout(SERVER_TIMEOUT_S)
     return client
 
 
-def _session(client: Any) -> httpx.Client:
-    """Chroma's connection pool; it gives no other way to it."""
-    session: httpx.Client = client._server._session
-    return session
+def _sessions(client: Any) -> tuple[httpx.Client, httpx.Client]:
+    """Chroma's connection pools, one for its own administration; there is no public way to them."""
+    return client._server._session, client._admin_client._server._session
 
 
 def _own(folder: Path) -> int:

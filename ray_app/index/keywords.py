@@ -81,12 +81,12 @@ class KeywordIndex:
         term_of = rank[np.frombuffer(model.posting_terms, np.int32)]
         order = np.argsort(term_of, kind="stable")  # stable: documents stay ascending within a term
         holders = np.repeat(np.arange(model.corpus_size, dtype=np.int32), np.frombuffer(model.distinct, np.int32))
-        frequency = np.frombuffer(model.posting_counts, np.int32).astype(np.float64)
-        length = np.asarray(model.doc_len, np.float64)[holders] / (model.avgdl or 1.0)
+        frequency = np.frombuffer(model.posting_counts, np.int32).astype(np.float32)
+        length = (np.asarray(model.doc_len) / (model.avgdl or 1.0)).astype(np.float32)[holders]
         saturation = frequency * (k1 + 1) / (frequency + k1 * (1 - b + b * length))
         return cls(
             postings=holders[order],
-            saturation=saturation[order].astype(np.float32),
+            saturation=np.asarray(saturation[order], np.float32),
             offsets=_starts(np.bincount(term_of, minlength=len(words))),
             idf=np.array([model.idf[word.decode()] for word, _ in words], np.float64),
             terms=np.frombuffer(b"".join(word for word, _ in words), np.uint8),

@@ -63,11 +63,11 @@ def publish(  # noqa: PLR0913  # two stores, a folder, and what to publish in th
     """
     built = Generation.open(generation_path(root, brand, generation), verify=True)
     catalog.add_generation(brand, generation, built.manifest.summary())
-    upserted, problem = _fill(vectors, built)
+    upserted, problem = fill(vectors, built)
     catalog.publish(brand, generation, now, fence)
     kept = _kept(catalog, root, brand, generation, keep)
     deleted, late_problem = _trim(vectors, root, brand, kept)
-    removed = _collect(catalog, root, brand, kept, now)
+    removed = collect(catalog, root, brand, kept, now)
     done = Published(generation, upserted, deleted, tuple(removed), problem or late_problem)
     log.info("generation_live", brand=brand, chunks=len(built), **_fields(done))
     return done
@@ -83,7 +83,7 @@ def _fields(done: Published) -> Mapping[str, str | int]:
     }
 
 
-def _fill(store: VectorStore | None, built: Generation) -> tuple[int, str]:
+def fill(store: VectorStore | None, built: Generation) -> tuple[int, str]:
     if store is None:
         return 0, ""
     collection = collection_name(built.manifest.brand, built.manifest.model)
@@ -145,7 +145,7 @@ def _wanted(root: Path, brand: str, kept: Iterable[str]) -> dict[str, set[str]]:
     return wanted
 
 
-def _collect(catalog: Catalog, root: Path, brand: str, kept: set[str], now: float) -> list[str]:
+def collect(catalog: Catalog, root: Path, brand: str, kept: set[str], now: float) -> list[str]:
     """Files go before their row: while the row is there, the next publish finds what this one did not finish."""
     old = [row.generation for row in catalog.generations(brand) if row.generation not in kept]
     for name in old:

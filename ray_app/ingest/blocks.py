@@ -13,7 +13,7 @@ _RULE = re.compile(r"\s*\|(?:\s*:?-+:?\s*\|)+\s*$")
 _ITEM = re.compile(r"(?:- |\d{1,6}\. )")
 _NESTED = re.compile(r"\s+\S")
 # After the sign that ends a sentence and its closing quotes, or at a line's end. CJK writes no space there.
-_SENTENCE = re.compile(r"(?<=[.!?…;:])[\"'”’)\]]*\s+|(?<=[。！？])|\n")
+_SENTENCE = re.compile(r"(?<=[.!?…])[\"'”’)\]]*\s+|(?<=[。！？])|\n")
 
 
 class Kind(StrEnum):
@@ -91,7 +91,8 @@ def sentences(text: str) -> list[Block]:
         sentence = text[start : gap.start() + len(closing)]
         if sentence:
             found.append(Block(Kind.PARAGRAPH, sentence, glue))
-            glue = gap[0][len(closing) :]
+            glue = ""
+        glue += gap[0][len(closing) :]
         start = gap.end()
     if text[start:]:
         found.append(Block(Kind.PARAGRAPH, text[start:], glue))
@@ -125,16 +126,29 @@ def split(text: Block, fits: Callable[[str], bool]) -> Iterator[Block]:
 
 def _extent(lines: list[str], start: int) -> tuple[Kind, int]:
     """Kind of the block that begins in a line, and the line after its end."""
-    fence = _FENCE.match(lines[start])
-    if fence is not None:
-        end = next((i for i in range(start + 1, len(lines)) if lines[i].strip() == fence[1]), None)
-        if end is not None:
-            return Kind.CODE, end + 1
+    if code_end := _code_end(lines, start):
+        return Kind.CODE, code_end
     if _ROW.match(lines[start]):
         return Kind.TABLE, _run(lines, start, lambda line: _ROW.match(line) is not None)
     if _ITEM.match(lines[start]):
-        return Kind.LIST, _run(lines, start, lambda line: bool(_ITEM.match(line) or _NESTED.match(line)))
+        return Kind.LIST, _list_end(lines, start)
     return Kind.PARAGRAPH, _run(lines, start, lambda line: bool(line.strip()) and not _begins_other(line))
+
+
+def _code_end(lines: list[str], start: int) -> int:
+    """The line after the closing fence; 0 when no code begins here."""
+    fence = _FENCE.match(lines[start])
+    if fence is None:
+        return 0
+    return next((i + 1 for i in range(start + 1, len(lines)) if lines[i].strip() == fence[1]), 0)
+
+
+def _list_end(lines: list[str], start: int) -> int:
+    """Code inside an item may hold empty lines, which would end the list elsewhere."""
+    end = start
+    while end < len(lines) and (_ITEM.match(lines[end]) or _NESTED.match(lines[end])):
+        end = _code_end(lines, end) or end + 1
+    return end
 
 
 def _begins_other(line: str) -> bool:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import codecs
 import re
 
+from ray_app.ingest.clean import names
+
 SNIFF_BYTES = 4096  # browsers look at 1024; pages with a long comment on top declare later
 
 # Labels whose WHATWG meaning differs from Python's (https://encoding.spec.whatwg.org/#names-and-labels).
@@ -56,11 +58,11 @@ _LABELS: dict[str, str] = {
     "utf-16": "utf-16-le",
 }
 # Python knows codecs that are no text encodings of the web (utf-7, hex, unicode_escape...); these are.
-_ALLOWED = frozenset(
+_ALLOWED = names(
     "utf-8 utf-16-le utf-16-be cp866 koi8-r koi8-u mac-roman mac-cyrillic gb18030 big5hkscs euc_jp "
     "iso2022_jp cp932 cp949 cp874 cp1250 cp1251 cp1252 cp1253 cp1254 cp1255 cp1256 cp1257 cp1258 "
     "iso8859-2 iso8859-3 iso8859-4 iso8859-5 iso8859-6 iso8859-7 iso8859-8 iso8859-10 iso8859-13 "
-    "iso8859-14 iso8859-15 iso8859-16".split()
+    "iso8859-14 iso8859-15 iso8859-16"
 )
 _BOMS = ((codecs.BOM_UTF8, "utf-8"), (codecs.BOM_UTF16_LE, "utf-16-le"), (codecs.BOM_UTF16_BE, "utf-16-be"))
 _COMMENT = re.compile(rb"<!--.*?-->", re.DOTALL)
@@ -98,10 +100,10 @@ def _candidates(body: bytes, declared: str) -> list[str]:
     """Encodings to try, best first. UTF-16 is believed only when the bytes look like it."""
     wide = _wide_without_mark(body)
     named = [lookup(declared), _from_markup(body)]
-    names = [wide, *(name for name in named if not name.startswith("utf-16")), "utf-8"]
-    names = [name for name in dict.fromkeys(names) if name]
+    candidates = dict.fromkeys([wide, *(name for name in named if not name.startswith("utf-16")), "utf-8"])
+    found = [name for name in candidates if name]
     # Servers say latin-1 by default of UTF-8 pages; latin-1 text that is valid UTF-8 is all but impossible.
-    return ["utf-8", *names] if names[0] == "cp1252" else names
+    return ["utf-8", *found] if found[0] == "cp1252" else found
 
 
 def _plausible(text: str) -> bool:

@@ -10,7 +10,6 @@ import hashlib
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-
 from typing import Protocol, runtime_checkable
 
 from ray_app.ingest.blocks import Block, Kind, cells, code_lines, items, parse, rows, sentences, split
@@ -56,10 +55,11 @@ class _Heading:
 
 
 class Chunker:
-    """``chunk_tokens`` bounds the tokens of ``Chunk.embedding_text``; ``overlap_tokens`` are repeated within a paragraph."""
+    """``chunk_tokens`` bounds the tokens of ``Chunk.embedding_text``; a cut paragraph repeats ``overlap_tokens``."""
 
     def __init__(self, counter: TokenCounter, chunk_tokens: int, overlap_tokens: int) -> None:
         self._counter = counter
+        self._batched = counter if isinstance(counter, BatchTokenCounter) else None
         self._budget = chunk_tokens
         self._overlap = min(overlap_tokens, chunk_tokens // 4)  # more would repeat more than it adds
 
@@ -79,8 +79,8 @@ class Chunker:
         return [replace(chunk, ordinal=ordinal) for ordinal, chunk in enumerate(found.values())]
 
     def _counts(self, texts: list[str]) -> list[int]:
-        if isinstance(self._counter, BatchTokenCounter):
-            return self._counter.counts(texts)
+        if self._batched is not None:
+            return self._batched.counts(texts)
         return [self._counter.count(text) for text in texts]
 
     def _heading(self, title: str, path: tuple[str, ...]) -> _Heading:
@@ -120,9 +120,8 @@ class Chunker:
         for piece in pieces:
             if current and used + piece.tokens > room:
                 carried = self._carried(current, piece, room)
-                if len(carried) < len(current):
-                    lead_in = len(carried) if carried and carried[0].whole else 0
-                    yield current[: len(current) - lead_in]
+                moved = len(carried) if carried and carried[0].whole else 0
+                yield current[: len(current) - moved]
                 current, used = carried, sum(kept.tokens for kept in carried)
             current.append(piece)
             used += piece.tokens
@@ -190,29 +189,38 @@ class Chunker:
         yield from self._cut_lines(block.glue, body, room - head, prefix, "")
 
     def _cut_code(self, block: Block, room: int) -> Iterator[_Piece]:
-        """Groups of lines, each inside a fence of its own."""
+        """Groups of lines, each inside a fence of its own; a line too long for that is broken."""
         fence, lines = code_lines(block.text)
         around = self._counter.count(f"{block.glue}{fence}\n") + self._counter.count(f"\n{fence}")
         yield from self._cut_lines(block.glue, lines, room - around, f"{fence}\n", f"\n{fence}")
 
     def _cut_lines(self, glue: str, lines: Sequence[str], room: int, prefix: str, suffix: str) -> Iterator[_Piece]:
-        """Lines in groups between ``prefix`` and ``suffix``; every piece fills a chunk of its own."""
-        parts = [Block(Kind.PARAGRAPH, line, "\n") for line in lines]
+        """Lines in groups between ``prefix`` and ``suffix``; a table row that fits nowhere is told as text."""
+        extra = self._counter.count(f"{glue}{prefix}") + self._counter.count(suffix)
         group: list[str] = []
         used = 0
-        extra = self._counter.count(f"{glue}{prefix}") + self._counter.count(suffix)
-        for part, tokens in zip(parts, self._counted(parts), strict=True):
-            if group and used + tokens > room:
+        for line, tokens in self._measured(lines, room, broken=bool(suffix)):
+            if group and (used + tokens > room or tokens > room):
                 yield _Piece(f"{prefix}{_lines(group)}{suffix}", glue, used + extra)
                 group, used = [], 0
-            if tokens <= room:
-                group.append(part.text)
-                used += tokens
-            else:
-                text = part.text if suffix else cells(part.text)
-                yield from self._cut_text(Block(Kind.PARAGRAPH, text, glue), room)
+            if tokens > room:
+                told = "\n".join(filter(None, (cells(prefix.partition("\n")[0]), cells(line))))
+                yield from self._cut_text(Block(Kind.PARAGRAPH, told, glue), room)
+                continue
+            group.append(line)
+            used += tokens
         if group:
             yield _Piece(f"{prefix}{_lines(group)}{suffix}", glue, used + extra)
+
+    def _measured(self, lines: Sequence[str], room: int, *, broken: bool) -> Iterator[tuple[str, int]]:
+        """Lines with their tokens; when ``broken``, long ones in parts that fit."""
+        parts = [Block(Kind.PARAGRAPH, line, "\n") for line in lines]
+        for part, tokens in zip(parts, self._counted(parts), strict=True):
+            if tokens <= room or not broken:
+                yield part.text, tokens
+                continue
+            for piece in split(part, lambda text: self._fits(text, room)):
+                yield piece.text, self._counter.count(f"\n{piece.text}")
 
     def _counted(self, parts: Sequence[Block]) -> list[int]:
         return self._counts([f"{part.glue}{part.text}" for part in parts])

@@ -16,6 +16,11 @@ _JOINER = re.compile("(?<![^\\s\x00-\u02ff])[\u200c\u200d]+|[\u200c\u200d]+(?![^
 _SPACES = re.compile(r"\s+")
 
 
+def names(text: str) -> frozenset[str]:
+    """The words of ``text`` as a set, for tables of names."""
+    return frozenset(text.split())
+
+
 def visible(text: str) -> str:
     """``text`` in NFC without invisible characters; line breaks become LF, spaces stay as they are."""
     if "\r" in text:

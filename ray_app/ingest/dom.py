@@ -9,6 +9,8 @@ from typing import Protocol
 
 from selectolax.lexbor import LexborDocumentOptions, LexborHTMLParser, LexborNode
 
+from ray_app.ingest.clean import names
+
 Attributes = Mapping[str, str | None]
 Leave = Callable[[], None]
 
@@ -21,33 +23,30 @@ SMALL_PAGE_TAGS = 2_000  # below this no nesting is deep enough to matter
 MAX_TAG_CHARS = 32_768  # the parser compares each attribute of a tag with all others
 
 _TAG = re.compile(r"<(/?)([A-Za-z][^\s/>]*)")
-_HUGE_TAG = re.compile(r"<([A-Za-z][^\s/<>]*)[^<>]{%d,}>?" % MAX_TAG_CHARS)
-_VOID = frozenset("area base br col embed hr img input link meta param source track wbr".split())
+_HUGE_TAG = re.compile(rf"<([A-Za-z][^\s/<>]*)[^<>]{{{MAX_TAG_CHARS},}}>?")
+_VOID = names("area base br col embed hr img input link meta param source track wbr")
 # Closed by what follows them, so that old pages never write the end tag: counting them would mislead.
-_IMPLIED = frozenset(
-    "p li dt dd tr td th thead tbody tfoot option optgroup colgroup caption rp rt a body html head".split()
-)
-_INLINE = frozenset("b big code em font i nobr s small strike strong tt u".split())
-_KNOWN = frozenset(
+_IMPLIED = names("p li dt dd tr td th thead tbody tfoot option optgroup colgroup caption rp rt a body html head")
+_INLINE = names("b big code em font i nobr s small strike strong tt u")
+_KNOWN = names(
     "div span section article main header footer nav aside form fieldset table ul ol dl pre blockquote h1 h2 h3 h4 "
     "h5 h6 script style noscript template svg math figure figcaption details summary center label button select "
     "textarea iframe object video audio picture title address hgroup search menu dialog sup sub abbr cite q samp "
-    "kbd var del ins mark time".split()
+    "kbd var del ins mark time"
 )
 
 _HIDING = re.compile(
     r"display\s*:\s*none|visibility\s*:\s*hidden|font-size\s*:\s*0(?:px|pt|em|rem|%)?\s*(?:;|!|$)|opacity\s*:\s*0\s*(?:;|!|$)",
     re.IGNORECASE,
 )
-_CHROME_ROLES = frozenset(
-    "navigation banner contentinfo search complementary dialog alertdialog menu menubar toolbar".split()
-)
-_CHROME_NAMES = frozenset(
-    "breadcrumb breadcrumbs breadcrumb-nav breadcrumb-trail pagination pager paginator navbar navheader navfooter nav-links "
-    "prev-next prevnext page-nav post-navigation headerlink permalink skip-link skiplink skip-nav skip-to-content "
-    "skip-to-main edit-link edit-page edit-this-page edit-on-github mw-editsection mw-jump-link catlinks navbox printfooter linenos "
-    "lineno line-numbers-rows gutter site-header site-footer site-nav site-navigation page-footer global-nav global-header global-footer main-nav "
-    "main-navigation social-share share-buttons related-posts related-articles relatedposts sphinxsidebar sphinxsidebarwrapper".split()
+_CHROME_ROLES = names("navigation banner contentinfo search complementary dialog alertdialog menu menubar toolbar")
+_CHROME_NAMES = names(
+    "breadcrumb breadcrumbs breadcrumb-nav breadcrumb-trail pagination pager paginator navbar navheader navfooter "
+    "nav-links prev-next prevnext page-nav post-navigation headerlink permalink skip-link skiplink skip-nav "
+    "skip-to-content skip-to-main edit-link edit-page edit-this-page edit-on-github mw-editsection mw-jump-link "
+    "catlinks navbox printfooter linenos lineno line-numbers-rows gutter site-header site-footer site-nav "
+    "site-navigation page-footer global-nav global-header global-footer main-nav main-navigation social-share "
+    "share-buttons related-posts related-articles relatedposts sphinxsidebar sphinxsidebarwrapper"
 )
 _COOKIE = re.compile(
     r"(?:^|\s)(?:(?:cookie|cookies|gdpr|consent|privacy)[-_]?(?:banner|bar|consent|notice|popup|modal|overlay|message|law|dialog)"
@@ -61,9 +60,13 @@ class Visitor(Protocol):
 
     def text(self, text: str) -> None: ...
 
-    def enter(self, node: LexborNode, tag: str) -> Leave | bool:
-        """False skips the element with all below it; a function is called when the element ends."""
+    def enter(self, node: LexborNode, tag: str) -> Leave | None:
+        """What to call when the element ends; ``skip`` passes over it with all below it."""
         ...
+
+
+def skip() -> None:
+    """Returned by ``enter`` to pass over an element."""
 
 
 def parse(text: str) -> tuple[LexborHTMLParser, bool]:
@@ -82,30 +85,31 @@ def parse(text: str) -> tuple[LexborHTMLParser, bool]:
 
 def walk(root: LexborNode, visitor: Visitor) -> None:
     """Visits all below ``root``. Keeps its own stack: pages are nested deeper than Python recurses."""
-    leaving: list[Leave | bool] = []
+    leaving: list[Leave | None] = []
     node = root.first_child
     while node is not None:
         tag = node.tag
         child = None
         if tag == TEXT:
-            visitor.text(node.text_content)
+            visitor.text(node.text_content or "")
         elif tag and tag[0] != "-":
             leave = visitor.enter(node, tag)
-            if leave is not False:
+            if leave is not skip:
                 child = node.first_child
                 if child is not None:
                     leaving.append(leave)
-                elif leave is not True:
+                elif leave is not None:
                     leave()
         if child is not None:
             node = child
             continue
-        while (sibling := node.next) is None and leaving:
-            node = node.parent
-            leave = leaving.pop()
-            if leave is not True:
+        following = node.next
+        while following is None and leaving and (parent := node.parent) is not None:
+            node, leave = parent, leaving.pop()
+            if leave is not None:
                 leave()
-        node = sibling
+            following = node.next
+        node = following
 
 
 def is_hidden(attributes: Attributes) -> bool:
@@ -126,9 +130,9 @@ def is_chrome(attributes: Attributes) -> bool:
 
 
 @lru_cache(maxsize=4096)  # a site has few class names, each on thousands of elements
-def _names_chrome(names: str) -> bool:
-    names = names.lower()
-    return not _CHROME_NAMES.isdisjoint(names.split()) or _COOKIE.search(names) is not None
+def _names_chrome(given: str) -> bool:
+    lower = given.lower()
+    return not _CHROME_NAMES.isdisjoint(lower.split()) or _COOKIE.search(lower) is not None
 
 
 def _flatten(text: str) -> str:

@@ -20,8 +20,9 @@ DEFAULT_MAX_LINKS = 5_000
 LANDMARK_SHARE = 0.25
 LANDMARK_MATTERS_CHARS = 500
 ARTICLE_SHARE = 0.4  # the only article within main is the text when it has so much of it
+MAX_CANDIDATES = 1_000  # looked at for landmarks
 MAX_LANDMARKS = 50  # more articles are a list of teasers, not the text
-JUDGE_CAP_CHARS = 2_000_000  # trafilatura takes seconds per megabyte
+JUDGE_CAP_CHARS = 500_000  # trafilatura takes seconds per megabyte
 _WORD = re.compile(r"[^\W_]")
 
 
@@ -71,7 +72,8 @@ def _read_content(tree: LexborHTMLParser, text: str, head: Head, url: str) -> tu
     """Title and sections: of the landmark, else of the body without its frame, else what trafilatura finds."""
     page_name = url.partition("?")[0].rpartition("/")[2]
     body = tree.body if tree.body is not None else tree.root
-    heading, sections = "", ()
+    heading = ""
+    sections: tuple[Section, ...] = ()
     landmarks = _landmarks(tree)
     if landmarks:
         heading, sections = _read(landmarks, page_name, landmark=True)
@@ -111,7 +113,7 @@ def _landmarks(tree: LexborHTMLParser) -> list[LexborNode]:
 
 
 def _visible(nodes: list[LexborNode]) -> list[LexborNode]:
-    found = _outermost([node for node in nodes if not is_hidden(node.attributes)])
+    found = _outermost([node for node in nodes[:MAX_CANDIDATES] if not is_hidden(node.attributes)])
     return found if len(found) <= MAX_LANDMARKS else []
 
 

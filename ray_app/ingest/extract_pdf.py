@@ -60,7 +60,7 @@ def extract(
     brand: str,
     url: str,
     fetched_at: float,
-    limits: PdfLimits = PdfLimits(),  # noqa: B008 - frozen
+    limits: PdfLimits = PdfLimits(),
     clock: Callable[[], float] = time.monotonic,
 ) -> Extracted:
     """The text of a PDF, one or more sections a page, anchored ``#page=N``.

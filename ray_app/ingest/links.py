@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from selectolax.lexbor import LexborHTMLParser, LexborNode
@@ -81,7 +82,7 @@ def _title(tree: LexborHTMLParser) -> str:
     return one_line(node.text())[:MAX_TITLE_CHARS].strip() if node is not None else ""
 
 
-def _lang(tree: LexborHTMLParser, metas: list[Attributes]) -> str:
+def _lang(tree: LexborHTMLParser, metas: Sequence[Attributes]) -> str:
     root = tree.css_first("html")
     attributes: Attributes = root.attributes if root is not None else {}
     by_meta = next((m.get("content") for m in metas if (m.get("http-equiv") or "").lower() == "content-language"), "")
@@ -107,14 +108,14 @@ def _site(url: str) -> str:
     return authority(url).removeprefix("www.")
 
 
-def _refresh(metas: list[Attributes]) -> str:
+def _refresh(metas: Sequence[Attributes]) -> str:
     for meta in metas:
         if (meta.get("http-equiv") or "").lower() == "refresh" and (found := _REFRESH.match(meta.get("content") or "")):
             return found[1].strip()
     return ""
 
 
-def _robots(metas: list[Attributes]) -> set[str]:
+def _robots(metas: Sequence[Attributes]) -> set[str]:
     """The directives for all robots and for this one."""
     wishes: set[str] = set()
     for meta in metas:

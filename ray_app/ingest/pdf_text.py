@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from statistics import median
 
 from ray_app.ingest.pdf_lines import Line
@@ -113,7 +114,7 @@ def _blocks(lines: Sequence[Line]) -> list[list[Line]]:
 
 def _leading(lines: Sequence[Line]) -> float:
     """The usual distance between lines of the stretch."""
-    steps = [a.bottom - b.bottom for a, b in zip(lines, lines[1:], strict=False)]
+    steps = [a.bottom - b.bottom for a, b in pairwise(lines)]
     usual = [step for step, line in zip(steps, lines, strict=False) if 0.5 * line.size < step < 3 * line.size]
     return median(usual) if usual else 0.0
 

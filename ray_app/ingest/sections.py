@@ -9,35 +9,37 @@ from urllib.parse import quote
 
 from selectolax.lexbor import LexborNode
 
-from ray_app.ingest.clean import one_line
-from ray_app.ingest.dom import Attributes, Leave, is_chrome, is_hidden, walk
+from ray_app.ingest.clean import names, one_line
+from ray_app.ingest.dom import Attributes, Leave, is_chrome, is_hidden, skip, walk
 from ray_app.ingest.markdown import MarkdownWriter
 from ray_app.records import Section
 
 SPLIT_CHARS = 1_500  # about two chunks: beyond it a named anchor inside the section is the better link
 MAX_HEADING_CHARS = 200  # a longer one is a paragraph in large letters
+MAX_HEADING_MARKUP_CHARS = 1_000  # with the white space of the source; an unclosed heading holds the rest of the page
 MAX_ANCHOR_CHARS = 500
 MAX_PSEUDO_HEADING_CHARS = 120
 
-_DROPPED = frozenset(
+_DROPPED = names(
     "script style noscript template svg canvas audio video map object embed iframe frame noframes applet head title "
     "link meta base nav button input select textarea option optgroup datalist label progress meter dialog menu "
-    "annotation annotation-xml rp".split()
+    "annotation annotation-xml rp"
 )
-_BLOCKS = frozenset(
+_BLOCKS = names(
     "address article aside blockquote body center details dir div figcaption figure footer form fieldset header hgroup "
-    "html legend main p search section summary caption table tbody thead tfoot tr td th hr".split()
+    "html legend main p search section summary caption table tbody thead tfoot tr td th hr"
 )
 _HEADINGS = {"h1": 1, "h2": 2, "h3": 3, "h4": 4, "h5": 5, "h6": 6}
-_CODE = frozenset("code kbd samp tt".split())
+_CODE = names("code kbd samp tt")
+_INLINE_HANDLED = _CODE | {"a"}
 # How hand-written pages mark headings without heading elements; below every real one.
 _PSEUDO_HEADINGS = {"topheader": 7, "header": 8, "heading": 8, "innerheader": 9, "subheader": 9, "subheading": 9}
-_IN_PAGE_CONTENTS = frozenset("toc table-of-contents tableofcontents on-this-page page-toc localtoc".split())
-_NOT_A_FRAME = frozenset("body html main article".split())
+_IN_PAGE_CONTENTS = names("toc table-of-contents tableofcontents on-this-page page-toc localtoc")
+_NOT_A_FRAME = names("body html main article")
 _BLOCKS_IN_HEADING = "div, p, table, ul, ol, dl, pre, h1, h2, h3, h4, h5, h6, form, nav"
 _PERMALINK_SIGNS = " \u00b6\u00a7#\U0001f517"
 _HEAVY_CELLS = ", ".join(
-    f"{cell} {tag}" for cell in ("td", "th") for tag in "table pre h1 h2 h3 h4 h5 h6 ul ol dl".split()
+    f"{cell} {tag}" for cell in ("td", "th") for tag in sorted(names("table pre h1 h2 h3 h4 h5 h6 ul ol dl"))
 )
 _FRAGMENT_SAFE = "!$%&'()*+,-./:;=?@[]^_{|}~#"
 
@@ -61,7 +63,7 @@ class SectionReader:
         self._fresh: list[tuple[str, bool]] = []  # ids with no text after them; whether made by an index
         self._in_heading = False
         self._articles = 0  # open article, section and main elements
-        self._depth_in_table = 0
+        self._in_table = False  # a data table is open
         self._handlers = self._make_handlers()
 
     def read(self, root: LexborNode) -> None:
@@ -81,27 +83,25 @@ class SectionReader:
             self._fresh = []
         self._writer.text(text)
 
-    def enter(self, node: LexborNode, tag: str) -> Leave | bool:
+    def enter(self, node: LexborNode, tag: str) -> Leave | None:
         if tag in _DROPPED:
-            return False
+            return skip
         attributes: Attributes = node.attributes
         if attributes:
             if self._is_dropped(node, tag, attributes):
-                return False
+                return skip
             self._note_anchor(tag, attributes)
-        if self._writer.in_pre:
-            return self._enter_in_pre(tag)
+        if self._in_heading or self._writer.in_pre:
+            return self._enter_plain(tag)
         handler = self._handlers.get(tag)
         if handler is not None:
             return handler(node, attributes)
-        if tag in _BLOCKS:
-            return self._enter_block(node, tag, attributes)
-        return True
+        return self._enter_block(node, tag, attributes) if tag in _BLOCKS else None
 
     # Elements
 
-    def _make_handlers(self) -> dict[str, Callable[[LexborNode, Attributes], Leave | bool]]:
-        handlers: dict[str, Callable[[LexborNode, Attributes], Leave | bool]] = {
+    def _make_handlers(self) -> dict[str, Callable[[LexborNode, Attributes], Leave | None]]:
+        handlers: dict[str, Callable[[LexborNode, Attributes], Leave | None]] = {
             "a": self._enter_link,
             "br": self._enter_break,
             "pre": self._enter_pre,
@@ -121,9 +121,9 @@ class SectionReader:
         handlers.update(dict.fromkeys(_CODE, self._enter_code))
         return handlers
 
-    def _enter_block(self, node: LexborNode, tag: str, attributes: Attributes) -> Leave | bool:
+    def _enter_block(self, node: LexborNode, tag: str, attributes: Attributes) -> Leave | None:
         if tag in ("header", "footer", "aside") and not self._belongs(tag):
-            return False
+            return skip
         if tag in ("article", "section", "main"):
             return self._enter_article()
         if attributes and (level := _pseudo_level(node, attributes)) and not self._in_table:
@@ -141,24 +141,26 @@ class SectionReader:
 
         return leave
 
-    def _enter_in_pre(self, tag: str) -> Leave | bool:
+    def _enter_plain(self, tag: str) -> Leave | None:
+        """Inside a heading, which is one line whatever it holds, or inside code, which keeps its lines."""
+        if self._in_heading:
+            if tag not in _INLINE_HANDLED and (tag in _BLOCKS or tag in self._handlers):
+                self._writer.text(" ")
+            return None
         if tag == "br":
             self._writer.line_break()
-        return self._writer.flush if tag in _BLOCKS else True
+        return self._writer.flush if tag in _BLOCKS else None
 
-    def _enter_link(self, _: LexborNode, attributes: Attributes) -> Leave | bool:
+    def _enter_link(self, _: LexborNode, attributes: Attributes) -> Leave | None:
         if "href" not in attributes:
-            return True
+            return None
         self._writer.open_link()
         return self._writer.close_link
 
-    def _enter_break(self, *_: object) -> bool:
+    def _enter_break(self, *_: object) -> None:
         self._writer.line_break()
-        return True
 
-    def _enter_code(self, *_: object) -> Leave | bool:
-        if self._in_heading:
-            return True
+    def _enter_code(self, *_: object) -> Leave:
         self._writer.open_code()
         return self._writer.close_code
 
@@ -184,31 +186,27 @@ class SectionReader:
 
     # Tables
 
-    @property
-    def _in_table(self) -> bool:
-        return self._depth_in_table > 0
-
-    def _enter_table(self, node: LexborNode, attributes: Attributes) -> Leave | bool:
+    def _enter_table(self, node: LexborNode, attributes: Attributes) -> Leave | None:
         if self._in_table or not _is_data_table(node, attributes):
             self._writer.flush()
             return self._writer.flush
         self._writer.open_table()
-        self._depth_in_table = 1
+        self._in_table = True
 
         def leave() -> None:
-            self._depth_in_table = 0
+            self._in_table = False
             self._writer.close_table()
 
         return leave
 
-    def _enter_row(self, *_: object) -> Leave | bool:
+    def _enter_row(self, *_: object) -> Leave | None:
         if self._in_table:
             self._writer.open_row()
-            return True
+            return None
         self._writer.flush()
         return self._writer.flush
 
-    def _enter_cell(self, node: LexborNode, attributes: Attributes) -> Leave | bool:
+    def _enter_cell(self, node: LexborNode, attributes: Attributes) -> Leave | None:
         if not self._in_table:
             self._writer.flush()
             return self._writer.flush
@@ -223,11 +221,11 @@ class SectionReader:
 
     # Headings and anchors
 
-    def _enter_heading(self, node: LexborNode, attributes: Attributes) -> Leave | bool:
-        if self._in_heading or self._in_table:
+    def _enter_heading(self, node: LexborNode, attributes: Attributes) -> Leave | None:
+        if self._in_table or len(node.text()) > MAX_HEADING_MARKUP_CHARS:
             self._writer.flush()
             return self._writer.flush
-        return self._open_heading(_HEADINGS[node.tag], attributes)
+        return self._open_heading(_HEADINGS[node.tag or ""], attributes)
 
     def _open_heading(self, level: int, attributes: Attributes) -> Leave:
         self._writer.flush()
@@ -307,8 +305,8 @@ class SectionReader:
 
 
 @lru_cache(maxsize=4096)
-def _names_contents(names: str) -> bool:
-    return not _IN_PAGE_CONTENTS.isdisjoint(names.lower().split())
+def _names_contents(given: str) -> bool:
+    return not _IN_PAGE_CONTENTS.isdisjoint(given.lower().split())
 
 
 def _identifier(tag: str, attributes: Attributes) -> str:
@@ -322,8 +320,8 @@ def _pseudo_level(node: LexborNode, attributes: Attributes) -> int:
     level = 0
     if attributes.get("role") == "heading":
         level = min(6, max(1, _number(attributes.get("aria-level"), 2)))
-    elif names := attributes.get("class"):
-        level = max((_PSEUDO_HEADINGS.get(name, 0) for name in names.split()), default=0)
+    elif given := attributes.get("class"):
+        level = max((_PSEUDO_HEADINGS.get(name, 0) for name in given.split()), default=0)
     if not level:
         return 0
     if not 0 < len(one_line(node.text())) <= MAX_PSEUDO_HEADING_CHARS:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -13,7 +14,7 @@ from ray.data.block import BlockAccessor
 from ray.data.datasource import Datasink
 
 from ray_app.config import Settings
-from ray_app.index.embedder import load_counter, load_embedder
+from ray_app.index.embedder import load_embedder, token_counter
 from ray_app.index.staging import Staging
 from ray_app.ingest.stages import ChunkStage, EmbedStage
 from ray_app.observe.log import configure
@@ -63,7 +64,7 @@ class _ChunkTask:
         self._settings, self._brand, self._model = settings, brand, model
 
     def __call__(self, batch: pa.Table) -> pa.Table:
-        counter = load_counter(self._settings.embedding)
+        counter = token_counter(self._settings.embedding)
         pages = self._settings.data_dir / "pages"
         return ChunkStage(pages, self._brand, counter, self._settings.embedding, self._model)(batch)
 
@@ -130,6 +131,9 @@ def embed_documents(
 
 
 def _quiet() -> None:
+    """Ray Data writes its own progress to the terminal, in between ours."""
     context = ray.data.DataContext.get_current()
     context.enable_progress_bars = False
     context.print_on_execution_start = False
+    context.issue_detectors_config.detectors = []
+    logging.getLogger("ray.data").setLevel(logging.ERROR)

@@ -11,8 +11,8 @@ import httpx
 from ray_app.config import Settings
 from ray_app.errors import ClusterUnavailable
 from ray_app.index.generation import Generation
-from ray_app.index.layout import collect, generation_path
-from ray_app.index.publish import collection_name, fill
+from ray_app.index.layout import generation_path
+from ray_app.index.publish import collect, fill
 from ray_app.observe.log import get_logger
 from ray_app.on_ray.vector_owner import vector_store
 from ray_app.store.stores import Stores
@@ -32,7 +32,7 @@ def cleanup(settings: Settings, opened: Stores) -> dict[str, Any]:
     for brand in opened.catalog.brands():
         removed["page_parts"] += opened.pages.collect(brand, opened.ledger.parts(brand), now, ORPHAN_AGE_S)
         kept = {row.generation for row in opened.catalog.generations(brand)}
-        removed["generations"] += len(collect(opened.index_root, brand, kept, now - ORPHAN_AGE_S))
+        removed["generations"] += len(collect(opened.catalog, opened.index_root, brand, kept, now))
         staged = opened.staging_root / brand
         if staged.exists() and now - staged.stat().st_mtime > ORPHAN_AGE_S:
             shutil.rmtree(staged)
@@ -72,13 +72,8 @@ def optimize(settings: Settings, opened: Stores) -> dict[str, Any]:
         generation = Generation.open(generation_path(opened.index_root, brand, name), verify=True)
         upserted = 0
         if settings.chroma.fill:
-            store = vector_store(settings)
-            upserted = fill(store, generation)
-            log.info("chroma_synced", brand=brand, upserted=upserted, count=store.count(_collection(brand, generation)))
+            upserted, problem = fill(vector_store(settings), generation)
+            log.info("chroma_synced", brand=brand, upserted=upserted, problem=problem)
         brands[brand] = {"generation": name, "chunks": len(generation), "vectors_upserted": upserted}
     opened.db.optimize()
     return {"optimized": brands}
-
-
-def _collection(brand: str, generation: Generation) -> str:
-    return collection_name(brand, generation.manifest.model)

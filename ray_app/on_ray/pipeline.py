@@ -12,10 +12,10 @@ from numpy.typing import NDArray
 
 from ray_app.config import Settings
 from ray_app.errors import BacklineError, ChecksumMismatch, IndexingError
+from ray_app.index.embedder import model_id
 from ray_app.index.generation import Generation, build_generation
 from ray_app.index.layout import generation_path
-from ray_app.index.manifest import corpus_hash
-from ray_app.index.models import model_id
+from ray_app.index.manifest import hash_documents
 from ray_app.index.publish import publish
 from ray_app.index.staging import Staging
 from ray_app.index.tokens import TOKENISER_VERSION
@@ -203,7 +203,7 @@ class _Build:
         if self.live is None or not self.same_model:
             return False
         held = self.live.manifest
-        corpus = corpus_hash((document.url, document.content_hash) for document in self.documents)
+        corpus = hash_documents((document.url, document.content_hash) for document in self.documents)
         return (held.corpus_hash, held.chunker_version, held.tokeniser_version) == (
             corpus,
             self.recipe,
@@ -224,7 +224,7 @@ class _Build:
     def chunks(self, kept: set[str], staging: Staging, run: str) -> Iterator[Chunk]:
         """Every chunk of the next generation: those of unchanged documents, then the staged ones."""
         if self.live and kept:
-            yield from (chunk for chunk in self.live.table if chunk.url in kept)
+            yield from (chunk for chunk in self.live.chunks() if chunk.url in kept)
         if run:
             yield from staging.chunks(run)
 
@@ -235,12 +235,13 @@ class _Vectors:
     def __init__(self, live: Generation | None, staging: Staging) -> None:
         self._live = live
         self._staging = staging
+        self._rows = {key: row for row, key in enumerate(live.embedding_keys())} if live else {}
         self._staged = staging.vectors()
         self.new = 0  # made by this run
 
     def known(self) -> list[str]:
         """Keys that need no embedding."""
-        return [*(self._live.table.column("embedding_key") if self._live else ()), *self._staged]
+        return [*self._rows, *self._staged]
 
     def load_staged(self) -> None:
         """Take in what was staged since."""
@@ -253,9 +254,8 @@ class _Vectors:
         return np.stack([self._one(key) for key in keys])
 
     def _one(self, key: str) -> NDArray[np.float16]:
-        vector = self._staged.get(key)
-        if vector is None and self._live is not None:
-            vector = self._live.vector_of(key)
-        if vector is None:
+        if (staged := self._staged.get(key)) is not None:
+            return staged
+        if self._live is None or key not in self._rows:
             raise IndexingError(f"No vector was made for embedding key {key}.", hint="Run the embedding again.")
-        return vector
+        return self._live.vectors[self._rows[key]]

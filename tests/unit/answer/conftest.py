@@ -32,7 +32,7 @@ def build(embedder: HashEmbedder, tmp_path_factory: pytest.TempPathFactory) -> B
             root,
             brand,
             chunks=chunks,
-            documents=[(c.url, "", 1) for c in chunks],
+            documents=[(c.url, "") for c in chunks],
             vector_of=lambda keys: embedder.encode([texts[k] for k in keys]),
             model=embedder.model,
             settings=IndexSettings(),

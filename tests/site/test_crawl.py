@@ -1,0 +1,210 @@
+"""A whole crawl of a real loopback site: completeness, resumption, what the second run asks for."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Iterator
+from typing import Any
+
+import pytest
+
+from ray_app.config import Settings, with_changes
+from ray_app.errors import LeaseLost
+from ray_app.ingest.brands import BrandConfig, make_brand
+from ray_app.ingest.crawl import Crawler, CrawlReport, Progress
+from ray_app.records import FetchTask, PageOutcome, UrlState
+from ray_app.store.lease import Lease
+from ray_app.store.ledger import Holder
+from ray_app.store.stores import Stores, open_stores
+from ray_app.testing.site import Page, Site, linked_pages
+from local_workers import LocalWorkers
+
+PAGES = 40
+
+
+class Killed(BaseException):
+    """Stands for the end of the process; nothing in the package catches it."""
+
+
+@pytest.fixture
+async def site() -> AsyncIterator[Site]:
+    async with Site(linked_pages(PAGES)) as running:
+        yield running
+
+
+@pytest.fixture
+def stores(settings: Settings) -> Iterator[Stores]:
+    opened = open_stores(settings)
+    yield opened
+    opened.close()
+
+
+@pytest.fixture
+def fast(settings: Settings) -> Settings:
+    return with_changes(settings, crawl={"batch_size": 5, "retry_after_cap_s": 0.2, "total_timeout_s": 2.0})
+
+
+def brand(settings: Settings, site: Site, start: str = "/page/0", **fields: Any) -> BrandConfig:
+    wanted = {"start_urls": (site.url(start),), "allow_hosts": (site.authority,), "rate": 0.0, **fields}
+    return make_brand("acme", wanted, settings.crawl)
+
+
+async def crawl(
+    settings: Settings,
+    stores: Stores,
+    config: BrandConfig,
+    on_progress: Callable[[Progress], None] = lambda _: None,
+    full: bool = False,
+) -> CrawlReport:
+    """Runs the crawl in a thread, for the site answers in this one."""
+
+    def run() -> CrawlReport:
+        workers = LocalWorkers(settings, config)
+        with Lease(stores.ledger, config.name, label="test", ttl_s=60) as lease:
+            return Crawler(stores.ledger, config, settings.crawl, workers, on_progress).run(lease, full=full)
+
+    return await asyncio.to_thread(run)
+
+
+async def test_every_page_that_links_reach_is_found_and_stored(fast: Settings, stores: Stores, site: Site) -> None:
+    report = await crawl(fast, stores, brand(fast, site))
+    assert report.complete
+    assert {row.url for row in stores.ledger.urls("acme", UrlState.FETCHED)} == {
+        site.url(f"/page/{number}") for number in range(PAGES)
+    }
+    texts = stores.pages.read("acme", [document.page for document in stores.ledger.documents("acme")])
+    assert len(texts) == PAGES
+    assert any("P-00039 has 40 screws" in section.text for text in texts for section in text.sections)
+
+
+async def test_each_page_is_asked_for_once(fast: Settings, stores: Stores, site: Site) -> None:
+    await crawl(fast, stores, brand(fast, site))
+    assert sorted(site.paths()) == sorted(f"/page/{number}" for number in range(PAGES))
+
+
+async def test_a_second_run_stores_nothing_new(fast: Settings, stores: Stores, site: Site) -> None:
+    first = await crawl(fast, stores, brand(fast, site))
+    second = await crawl(fast, stores, brand(fast, site))
+    assert (first.stored, second.stored, second.handled) == (PAGES, 0, PAGES)
+    assert second.reasons == {"fetched/unchanged": PAGES}
+    assert second.cycle == first.cycle + 1
+
+
+async def test_validators_are_sent_unless_a_full_crawl_is_asked_for(
+    fast: Settings, stores: Stores, site: Site
+) -> None:
+    site.pages["/page/0"] = Page(site.pages["/page/0"].body, etag='"a"')
+    await crawl(fast, stores, brand(fast, site))
+    again = await crawl(fast, stores, brand(fast, site))
+    full = await crawl(fast, stores, brand(fast, site), full=True)
+    assert again.reasons["fetched/not_modified"] == 1
+    assert "fetched/not_modified" not in full.reasons
+
+
+async def test_a_changed_page_is_stored_again_and_a_gone_one_leaves(
+    fast: Settings, stores: Stores, site: Site
+) -> None:
+    await crawl(fast, stores, brand(fast, site))
+    site.pages["/page/39"] = Page(b"<title>P-00039</title><p>It has a new and better text now.</p>")
+    site.pages["/page/38"] = Page(b"", status=410)
+    report = await crawl(fast, stores, brand(fast, site))
+    assert report.stored == 1
+    assert report.reasons["gone/http_410"] == 1
+    documents = {document.url for document in stores.ledger.documents("acme")}
+    assert site.url("/page/38") not in documents
+    assert len(documents) == PAGES - 1
+
+
+@pytest.mark.parametrize("handled", [1, 7, 20, 39])
+async def test_killed_and_run_again_it_gives_the_same_result(
+    fast: Settings, stores: Stores, site: Site, handled: int
+) -> None:
+    def kill(progress: Progress) -> None:
+        if progress.handled >= handled:
+            raise Killed
+
+    with pytest.raises(Killed):
+        await crawl(with_reports(fast), stores, brand(fast, site), kill)
+    report = await crawl(fast, stores, brand(fast, site))
+    assert report.complete
+    assert len(stores.ledger.documents("acme")) == PAGES
+    if handled < PAGES - fast.crawl.batch_size * 3:
+        assert report.resumed
+        assert report.handled < PAGES
+
+
+def with_reports(settings: Settings) -> Settings:
+    return with_changes(settings, crawl={"batch_size": 1})
+
+
+async def test_links_out_of_scope_are_recorded_and_not_fetched(fast: Settings, stores: Stores, site: Site) -> None:
+    links = ["https://elsewhere.example/", "/private/x", "/photo.jpg", "/page/39"]
+    site.pages["/start"] = Page(_links(*links))
+    report = await crawl(fast, stores, brand(fast, site, "/start"))
+    assert report.complete
+    found = {row.url: (row.state, row.reason) for row in stores.ledger.urls("acme")}
+    assert found["https://elsewhere.example/"] == (UrlState.SKIPPED, "scope")
+    assert found[site.url("/private/x")] == (UrlState.SKIPPED, "robots")
+    assert found[site.url("/photo.jpg")] == (UrlState.SKIPPED, "media_type")
+    assert sorted(site.paths()) == ["/page/39", "/start"]
+
+
+async def test_a_redirect_leads_to_the_page_and_a_loop_ends(fast: Settings, stores: Stores, site: Site) -> None:
+    for number in range(20):
+        site.pages[f"/hop/{number}"] = Page(status=302, headers={"Location": f"/hop/{number + 1}"})
+    site.pages["/moved"] = Page(status=301, headers={"Location": "/page/39"})
+    site.pages["/start"] = Page(_links("/moved", "/hop/0"))
+    await crawl(fast, stores, brand(fast, site, "/start"))
+    moved = stores.ledger.url("acme", site.url("/moved"))
+    assert moved is not None
+    assert (moved.state, moved.reason, moved.canonical_url) == (UrlState.SKIPPED, "redirect", site.url("/page/39"))
+    page = stores.ledger.url("acme", site.url("/page/39"))
+    assert page is not None
+    assert page.state is UrlState.FETCHED
+    assert ("failed", "redirect_loop") in {(row.state, row.reason) for row in stores.ledger.urls("acme")}
+    assert site.count("/hop/19") == 0
+
+
+async def test_limits_on_depth_and_pages_hold_and_say_so(fast: Settings, stores: Stores, site: Site) -> None:
+    shallow = await crawl(fast, stores, brand(fast, site, max_depth=2))
+    assert shallow.handled == 7
+    assert stores.ledger.counts("acme")[(UrlState.SKIPPED, "depth")] == 8
+    capped = await crawl(fast, stores, brand(fast, site, max_pages=10))
+    assert capped.handled == 10
+    assert not capped.complete
+    assert stores.ledger.counts("acme")[(UrlState.SKIPPED, "page_cap")] > 0
+
+
+async def test_a_failing_page_is_tried_again_then_given_up(fast: Settings, stores: Stores, site: Site) -> None:
+    site.pages["/start"] = Page(_links("/busy", "/page/39"))
+    site.pages["/busy"] = Page(b"", status=503, headers={"Retry-After": "0"})
+    report = await crawl(fast, stores, brand(fast, site, "/start"))
+    assert report.complete
+    assert site.count("/busy") == fast.crawl.max_attempts
+    row = stores.ledger.url("acme", site.url("/busy"))
+    assert row is not None
+    assert (row.state, row.status) == (UrlState.FAILED, 503)
+
+
+async def test_a_run_that_lost_its_lease_writes_nothing_more(fast: Settings, stores: Stores, site: Site) -> None:
+    taken = []
+
+    def take_over(progress: Progress) -> None:
+        if progress.handled and not taken:
+            taken.append(stores.ledger.acquire("acme", Holder("elsewhere", 1, 0.0, "thief"), 1e12, 60))
+
+    with pytest.raises(LeaseLost):
+        await crawl(with_reports(fast), stores, brand(fast, site), take_over)
+    assert taken
+    assert len(stores.ledger.documents("acme")) < PAGES
+
+
+def test_a_url_that_will_be_tried_again_does_not_count_as_handled() -> None:
+    report = CrawlReport("acme")
+    report.count(PageOutcome(FetchTask("acme", "http://a/"), UrlState.QUEUED, "timeout"))
+    assert report.handled == 0
+
+
+def _links(*urls: str) -> bytes:
+    body = "".join(f'<a href="{url}">{url}</a> ' for url in urls)
+    return f"<title>Start</title><p>Where everything begins.</p>{body}".encode()

@@ -1,0 +1,326 @@
+"""Pages as they are in the wild, to sections, anchors, Markdown and links."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+
+from ray_app.ingest.charset import decode, lookup
+from ray_app.ingest.extract_html import content_hash, extract
+from ray_app.records import Document, Extracted, Section
+
+URL = "https://help.example.com/docs/page.html"
+
+
+def run(body: str | bytes, charset: str = "", url: str = URL) -> Extracted:
+    raw = body.encode() if isinstance(body, str) else body
+    return extract(raw, brand="b", url=url, charset=charset, fetched_at=5.0)
+
+
+def document(body: str | bytes, charset: str = "") -> Document:
+    found = run(body, charset).document
+    assert found is not None
+    return found
+
+
+def text(body: str | bytes, charset: str = "") -> str:
+    return "\n\n".join(section.text for section in document(body, charset).sections)
+
+
+def outline(body: str) -> list[tuple[tuple[str, ...], str, str]]:
+    return [(section.path, section.anchor, section.text) for section in document(body).sections]
+
+
+class TestCharset:
+    @pytest.mark.parametrize(
+        ("body", "declared", "expected"),
+        [
+            ("é".encode(), "", "é"),
+            ("é".encode("latin-1"), "", "é"),
+            ("é".encode("latin-1"), "ISO-8859-1", "é"),
+            ("é".encode(), "iso-8859-1", "é"),  # what servers say by default, and wrongly
+            ("é".encode("latin-1"), "utf-8", "é"),  # a lie
+            ("\ufeffé".encode(), "latin-1", "é"),
+            ("\ufeffé".encode("utf-16-le"), "utf-8", "é"),
+            ("\ufeffé".encode("utf-16-be"), "", "é"),
+            ("<p>plain markup</p>".encode("utf-16-le"), "", "<p>plain markup</p>"),
+            (b"plain", "utf-16", "plain"),
+            ("한국어 문서".encode("euc-kr"), "euc-kr", "한국어 문서"),
+            ("日本語の説明".encode("cp932"), "Shift_JIS", "日本語の説明"),
+            ("“x”".encode("cp1252"), "", "“x”"),
+            (b"a\xff", "utf-7", "aÿ"),
+            (b"a", "hex", "a"),
+            (b"", "no-such-charset\x00", ""),
+        ],
+    )
+    def test_reads_what_the_bytes_bear_out(self, body: bytes, declared: str, expected: str) -> None:
+        assert decode(body, declared) == expected
+
+    def test_a_declaration_in_the_page_counts_after_the_header(self) -> None:
+        page = "<!-- <meta charset=utf-8> --><meta charset=windows-1251><p>Привет".encode("cp1251")
+        assert decode(page).endswith("Привет")
+        assert decode('<?xml version="1.0" encoding="koi8-r"?><p>Привет'.encode("koi8-r")).endswith("Привет")
+        assert decode('<meta content="text/html; charset=koi8-r">Привет'.encode("cp1251"), "cp1251").endswith("Привет")
+
+    def test_one_broken_byte_does_not_change_the_encoding(self) -> None:
+        page = "ж".encode() * 50 + b"\xff" + "ж".encode() * 50
+        assert decode(page, "utf-8").count("ж") == 100
+
+    def test_labels_are_those_of_the_web(self) -> None:
+        assert lookup(' "Latin1" ') == "cp1252"
+        assert lookup("GB2312") == "gb18030"
+        assert lookup("rot13") == lookup("unicode_escape") == lookup("utf-7") == lookup("") == ""
+
+    @pytest.mark.parametrize("body", [b"\x00\x01\x02", b"\xed\xa0\x80", b"\xff\xfe\x00", bytes(range(256)) * 9])
+    def test_any_bytes_give_storable_text(self, body: bytes) -> None:
+        found = run(body)
+        for section in found.document.sections if found.document else ():
+            section.text.encode()
+
+
+class TestMainContent:
+    def test_the_landmark_is_the_page(self) -> None:
+        page = "<nav>Menu</nav><div>Banner</div><main><h1>Reset</h1><p>Hold the button.</p></main><footer>Legal</footer>"
+        assert text(page) == "Hold the button."
+
+    def test_without_landmark_the_frame_is_left_out(self) -> None:
+        page = """<body><header>Shop</header><ul class="breadcrumbs"><li>Home</ul><p>Hold the button.</p>
+            <aside>Ads</aside><div role=navigation>Menu</div><div id=cookie-banner>Accept?</div><script>var x</script>
+            <noscript>Enable it</noscript><form><label>Mail</label><button>Go</button>Kept</form><footer>Legal</footer>"""
+        assert text(page) == "Hold the button.\n\nKept"
+
+    def test_a_landmark_with_little_of_the_text_is_not_believed(self) -> None:
+        page = f"<main>Loading</main><div><p>{'The manual says a lot. ' * 40}</p></div>"
+        assert "The manual says" in text(page)
+
+    def test_header_and_aside_within_the_article_belong_to_it(self) -> None:
+        page = "<article><header><h1>Fan</h1></header><p>Text</p><aside>Note: hot.</aside><footer>By me</footer></article>"
+        assert outline(page) == [(("Fan",), "", "Text\n\nNote: hot.")]
+
+    def test_the_only_article_of_main_is_the_text(self) -> None:
+        page = f"<main><div>Most read: x, y</div><article><p>{'Long text. ' * 20}</p></article></main>"
+        assert "Most read" not in text(page)
+
+    def test_hidden_text_is_not_indexed(self) -> None:
+        page = """<p>Seen<p hidden>a<p style="display: none">b<p aria-hidden=true>c<p style="visibility:hidden">d
+            <span style="font-size:0">e</span><p hidden=until-found>Found<p style="font-size:0.9em">Small"""
+        assert text(page) == "Seen\n\nFound\n\nSmall"
+
+    def test_invisible_characters_are_removed_and_meaningful_joiners_stay(self) -> None:
+        assert text("<p>re\u200bset\U000e0041 \u202eabc\u00ad e\u0301</p>") == "reset abc é"
+        assert text("<p>می\u200cخواهم</p>") == "می\u200cخواهم"
+        assert text("<p>re\u200dset</p>") == "reset"
+
+    def test_a_line_of_links_and_signs_is_navigation(self) -> None:
+        page = "<p><a href=a>Prev</a> | <a href=b>Up</a> | <a href=c>Next</a></p><p><a href=a>One</a>, <a href=b>two</a></p>"
+        assert text(page) == "One, two"
+
+    def test_contents_of_this_page_are_left_out_and_those_of_others_kept(self) -> None:
+        inner = "<div class=toc><a href='page.html#a'>A</a></div><p>Text"
+        outer = "<div class=toc><a href='other.html'>Other</a></div><p>Text"
+        assert text(inner) == "Text"
+        assert text(outer) == "Other\n\nText"
+
+    def test_when_all_lies_in_the_frame_the_second_judge_decides(self) -> None:
+        page = f"<body><header><div><p>{'Charge the battery before first use. ' * 12}</p></div></header>"
+        assert "Charge the battery" in text(page)
+
+    def test_a_page_without_words_is_empty(self) -> None:
+        found = run("<body><div>--</div><noscript>Turn on JavaScript</noscript><a href=/x></a>")
+        assert (found.reason, found.document, found.links) == ("empty", None, ("https://help.example.com/x",))
+
+    def test_a_banner_that_repeats_the_title_is_no_section(self) -> None:
+        page = "<title>Fan | Acme Help</title><div>Acme Help</div><h1>Fan</h1><p>Text"
+        assert outline(page) == [(("Fan",), "", "Text")]
+
+
+class TestSections:
+    def test_path_is_the_stack_of_headings(self) -> None:
+        page = "<p>Top<h1>A</h1>a<h3 id=c>C</h3>c<h2 id=b>B</h2>b<h1>D</h1>"
+        assert outline(page) == [
+            ((), "", "Top"),
+            (("A",), "", "a"),
+            (("A", "C"), "#c", "c"),
+            (("A", "B"), "#b", "b"),
+        ]
+
+    @pytest.mark.parametrize(
+        "heading",
+        [
+            "<h2 id=x>T</h2>",
+            "<h2 class=title><a id=x></a>T</h2>",
+            "<h2>T<a name=x class=headerlink2></a></h2>",
+            "<div class=refsect1><a name=x></a><h2>T</h2></div>",
+            "<section id=x><h2>T</h2></section>",
+            "<a name=x><h2>T</h2></a>",
+            "<div id=outer><div id=x><a class=indexterm name=y></a><h2>T</h2></div></div>",
+            "<span id=x></span>\n<h2>T <a class=headerlink href='#x'>¶</a></h2>",
+            "<div class=header id=x>T</div>",
+            "<div role=heading aria-level=2 id=x>T</div>",
+        ],
+    )
+    def test_anchor_of_a_heading(self, heading: str) -> None:
+        assert outline(f"<p id=early>Before</p>{heading}<p>After") == [((), "", "Before"), (("T",), "#x", "After")]
+
+    def test_without_own_anchor_the_nearest_above_opens(self) -> None:
+        page = "<h2 id=a>A</h2><p id=b>b</p><h2>C</h2>c"
+        assert [anchor for _, anchor, _ in outline(page)] == ["#a", "#b"]
+
+    def test_anchors_are_valid_in_a_url(self) -> None:
+        assert outline("<h2 id='naïve<x>'>A</h2>a")[0][1] == "#na%C3%AFve%3Cx%3E"
+
+    def test_long_text_without_headings_is_split_at_named_anchors(self) -> None:
+        entries = "".join(f"<dt id=o{i}>option{i}<dd>{'word ' * 120}" for i in range(9))
+        found = outline(f"<h2 id=opts>Options</h2><dl>{entries}</dl>")
+        assert [anchor for _, anchor, _ in found] == ["#opts", "#o3", "#o6"]
+        assert {path for path, _, _ in found} == {("Options",)}
+        assert found[1][2].startswith("option3\n: word word")
+
+    def test_anchors_of_hand_written_code_headings_split_too(self) -> None:
+        entries = "".join(f"<pre><em class=def id=f{i}>fn{i}</em> x</pre><p>{'word ' * 200}</p>" for i in range(4))
+        found = outline(entries)
+        assert [anchor for _, anchor, _ in found] == ["", "#f2"]
+        assert found[1][2].startswith("```\nfn2 x\n```\n\nword")
+
+    def test_an_unclosed_heading_does_not_swallow_the_page(self) -> None:
+        assert "word" in text(f"<h2>Title<p>{'word ' * 400}<table><tr><td>a<td>b</table>")
+
+    def test_block_elements_within_a_heading(self) -> None:
+        assert outline("<h2><div>One</div><p>two<br>three</h2>x")[0][0] == ("One two three",)
+
+
+class TestMarkdown:
+    def test_inline(self) -> None:
+        page = "<p>Run  <code>a <b>b</b></code> and <em>wait</em>\n<kbd>x`y</kbd><br>Then <a href=x>go</a>.</p>"
+        assert text(page) == "Run `a b` and wait `` x`y ``\nThen go."
+
+    def test_lists(self) -> None:
+        page = "<p>Do:<ol start=3><li>One<li><p>Two</p><p>more</p><ul><li>deep</ul><li><pre>x\n\ny</pre></ol><p>End"
+        assert text(page) == "Do:\n\n3. One\n4. Two\n   more\n  - deep\n  ```\n  x\n\n  y\n  ```\n\nEnd".replace(
+            "\n   more", "\n  more"
+        ).replace("\n\n  y", "\n  \n  y")
+
+    def test_definitions(self) -> None:
+        page = "<dl><dt>-a<dt>--all<dd><p>Everything.</p><p>Really.</p><dt>-b<dd>Little.</dl>"
+        assert text(page) == "-a\n--all\n: Everything.\n\nReally.\n\n-b\n: Little."
+
+    def test_code_keeps_its_white_space(self) -> None:
+        page = "<pre class=x>\nif a:\n\tb  <span>= 1</span>\n\n\n</pre><pre>a ``` b</pre><pre> </pre>"
+        assert text(page) == "```\nif a:\n    b  = 1\n```\n\n````\na ``` b\n````"
+
+    def test_tables(self) -> None:
+        page = """<table><caption>Codes</caption><thead><tr><th>Code<th>Meaning</thead>
+            <tr><td rowspan=2>E1<td>a|b<tr><td><b>hot</b>  <tr><td colspan=2>all</table>"""
+        rows = ["| Code | Meaning |", "|-|-|", "| E1 | a\\|b |", "| E1 | hot |", "| all |  |"]
+        assert text(page) == "Codes\n\n" + "\n".join(rows)
+
+    def test_a_table_without_header_has_an_empty_one(self) -> None:
+        assert text("<table><tr><th>Mass<td>2 kg<tr><th>Size<td>3 cm</table>").startswith("|  |  |\n|-|-|\n| Mass | 2 kg |")
+
+    @pytest.mark.parametrize(
+        "page",
+        [
+            "<table><tr><td><h2>T</h2><p>a</p><td><p>b</p><tr><td>c<td>d</table>",
+            "<table><tr><td>a<tr><td>b</table>",
+            "<table role=presentation><tr><td>a<td>b<tr><td>c<td>d</table>",
+            "<table><tr><td><table><tr><td>a<td>b</table><td>c<tr><td>d<td>e</table>",
+            "<table><tr><td rowspan=2><img src=note.png><th>a<tr><td>b</table>",
+        ],
+    )
+    def test_layout_tables_are_paragraphs(self, page: str) -> None:
+        assert "|" not in text(page)
+        assert text(page).startswith("a\n\nb")
+
+
+class TestHead:
+    def test_title_and_language(self) -> None:
+        found = document("<html lang='en-GB'><title> Fan\n X100 </title><h1>Other</h1>a")
+        assert (found.title, found.lang, found.kind, found.url, found.fetched_at) == ("Fan X100", "en", "html", URL, 5.0)
+        assert document("<h1>Other</h1>a").title == "Other"
+        assert document("<html xml:lang=DE><p>a").lang == "de"
+        assert document("<html lang='javascript:'><p>a").lang == ""
+
+    def test_links(self) -> None:
+        page = """<base href="/manual/"><a href="a.html#x">A</a><a href="a.html#y">A</a><map><area href="../b"></map>
+            <iframe src=f.html></iframe><a href="mailto:x@y">m</a><a href="javascript:x()">j</a><a href="#top">t</a>
+            <a href="http://[bad">b</a><a href="//other.org/?utm_source=x">o</a><a href=" ">e</a>"""
+        site = "https://help.example.com/"
+        expected = (f"{site}manual/a.html", f"{site}b", f"{site}manual/f.html", "https://other.org/")
+        assert run(page).links == expected
+
+    def test_links_are_capped(self) -> None:
+        page = "".join(f"<a href=/{i}>x</a>" for i in range(50)).encode()
+        assert len(extract(page, brand="b", url=URL, charset="", fetched_at=0.0, max_links=7).links) == 7
+
+    def test_frames_and_refreshes_are_links(self) -> None:
+        assert run("<frameset><frame src=left.html></frameset>").links == ("https://help.example.com/docs/left.html",)
+        page = "<meta http-equiv=Refresh content='0; URL=new.html'>"
+        assert run(page).links == ("https://help.example.com/docs/new.html",)
+
+    @pytest.mark.parametrize(
+        ("href", "expected"),
+        [
+            ("/docs/clean", "https://help.example.com/docs/clean"),
+            ("https://www.help.example.com/x", "https://www.help.example.com/x"),
+            ("https://elsewhere.com/", ""),
+            ("file:///usr/share/doc/x.html", ""),
+            ("http://[", ""),
+        ],
+    )
+    def test_canonical(self, href: str, expected: str) -> None:
+        found = run(f"<link rel='Canonical' href='{href}'><p>a")
+        assert found.canonical == expected
+        assert found.links == ((expected,) if expected else ())
+
+    def test_noindex_keeps_links_unless_nofollow(self) -> None:
+        page = "<meta name=ROBOTS content='NOINDEX, {}'><p>a<a href=/x>x</a>"
+        followed, alone = run(page.format("follow")), run(page.format("nofollow"))
+        assert (followed.reason, followed.document, len(followed.links)) == ("noindex", None, 1)
+        assert (alone.reason, alone.links) == ("noindex", ())
+        assert run("<meta name=robots content=nofollow><p>a<a href=/x>x</a>").links == ()
+
+
+class TestHostilePages:
+    @pytest.mark.parametrize(
+        "page",
+        [
+            "<div>" * 100_000 + "hello",
+            "<blockquote><b>" * 20_000 + "hello",
+            "".join(f"<x-{i}>" for i in range(20_000)) + "hello",
+            "<ul><li>" * 10_000 + "hello",
+            "<table><tr><td>" * 10_000 + "hello",
+            "<div " + " ".join(f"a{i}=1" for i in range(50_000)) + ">hello",
+            "<p>" + "".join(f"<b id=b{i}>" for i in range(2_000)) + "hello</p>" + "<p>x</p>" * 3_000,
+            "hello<!--" + "<a" * 500_000,
+        ],
+        ids=["divs", "quotes", "unknown", "lists", "tables", "attributes", "formatting", "unclosed"],
+    )
+    def test_time_does_not_grow_with_depth(self, page: str) -> None:
+        started = time.process_time()
+        assert "hello" in text(page)
+        assert time.process_time() - started < 2.0  # tens of seconds when the tree is built as written
+
+    def test_cut_pages_say_so(self) -> None:
+        assert run("<div>" * 5_000 + "hello").detail
+        assert not run("<div>hello</div>" * 5_000).detail
+
+    def test_spans_of_cells_are_bounded(self) -> None:
+        cells = "<td rowspan=99999 colspan=99999>abc" * 20
+        assert len(text(f"<table><tr>{cells}<tr><td>x<tr><td>y</table>")) < 20_000
+
+
+def test_content_hash_covers_every_part() -> None:
+    sections = [Section(("A",), "#a", "x")]
+    variants = [
+        ("t", sections),
+        ("u", sections),
+        ("t", [Section(("B",), "#a", "x")]),
+        ("t", [Section(("A",), "#b", "x")]),
+        ("t", [Section(("A",), "#a", "y")]),
+        ("t", [Section((), "A", "#ax")]),
+    ]
+    hashes = [content_hash(title, parts) for title, parts in variants]
+    assert len(set(hashes)) == len(variants)
+    assert all(len(value) == 32 for value in hashes)
+    assert content_hash("t", list(sections)) == hashes[0]
