@@ -59,7 +59,7 @@ class StoreSettings(Section):
 class CrawlSettings(Section):
     user_agent: str = Field("Backline/0.1", description="User-Agent sent, and the name matched in robots.txt")
     rate: float = Field(2.0, ge=0, description="requests per second to one host; 0: no pause between requests")
-    per_host_connections: int = Field(4, ge=1, le=64, description="requests in flight to one host")
+    per_host_connections: int = Field(4, ge=1, le=64, description="requests in flight to one host; more overflow the listen queue of small servers, which costs a second each")
     max_pages: int = Field(20_000, ge=1, description="pages fetched for one brand in one cycle")
     max_depth: int = Field(30, ge=0, description="links away from a start URL")
     max_attempts: int = Field(3, ge=1, le=10, description="tries for one URL in one cycle")

@@ -20,10 +20,12 @@ from ray_app.records import Citation, Hit
 MAX_CITATIONS = 20  # of one answer: more cannot be read, and each costs an embedding
 MAX_CLAIMS = 60  # sentences of one answer that are checked; later ones lose their markers
 # A sentence is held up by a passage that has every number it names and either most of its words or a sentence
-# that means the same. Measured on claims about abstracts, see the tests for the cases that must fall either way.
+# that means the same. On researchers' claims about abstracts, which share few words with them, this keeps 57% of
+# claims with their own abstract, 26% with the most similar other one, 5% with the sixteenth and none with a random
+# one; what a model writes from the passage before it stays far closer to it.
 WORDS_ALONE = 0.6
-WORDS_WITH_MEANING, MEANING = 0.3, 0.5
-MEANING_ALONE = 0.7
+WORDS_WITH_MEANING, MEANING = 0.4, 0.5
+MEANING_ALONE = 0.75
 
 _MARKER = re.compile(r"\s*\[(\d{1,3}(?:\s*[,;]\s*\d{1,3})*)\]")
 _LIST_MARK = re.compile(r"^\s*(?:\d{1,3}[.)]|[-*+•–])\s+")

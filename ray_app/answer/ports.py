@@ -61,6 +61,13 @@ class Reranker(Protocol):
         """One score per passage in order, higher is better. Raises RerankerDown."""
 
 
+class ModelReranker(Reranker, Protocol):
+    """A Reranker that holds its model, and so can score several requests at once."""
+
+    async def score_many(self, requests: Sequence[tuple[str, Sequence[str]]]) -> list[list[float]]:
+        """One list of scores per (question, passages), in order. Raises RerankerDown."""
+
+
 class Generator(Protocol):
     """Writes or quotes an answer from passages, best first."""
 

@@ -7,6 +7,7 @@ import unicodedata
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from itertools import islice
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
@@ -14,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ray_app.answer.fuse import minmax
-from ray_app.answer.ports import Reranker, RerankerKind
+from ray_app.answer.ports import ModelReranker, RerankerKind
 from ray_app.answer.understand import ASKING
 from ray_app.config import RetrievalSettings
 from ray_app.errors import BadVector, RerankerDown
@@ -28,7 +29,15 @@ HUB_TIMEOUT_S = 5.0  # to learn whether a model hub answers at all; a model that
 KEPT_BYTES = 64 * 2**20  # of passages' token vectors: about 400 passages, those that are asked for most
 T = TypeVar("T")
 
+Request = tuple[str, Sequence[str]]  # a question and the passages to score for it
+
 log = get_logger(__name__)
+
+
+def shared_out(scores: Sequence[float], requests: Sequence[Request]) -> list[list[float]]:
+    """``scores`` of all pairs in order, cut into one list per request."""
+    rest = iter(scores)
+    return [list(islice(rest, len(passages))) for _, passages in requests]
 
 
 class _OneThread:
@@ -61,14 +70,17 @@ class CrossEncoderReranker:
 
     async def score(self, question: str, passages: Sequence[str]) -> list[float]:
         """Raises RerankerDown when the model fails."""
-        if not passages:
-            return []
-        return await self._thread.run(lambda: self._predict(question, passages))
+        return (await self.score_many([(question, passages)]))[0]
 
-    def _predict(self, question: str, passages: Sequence[str]) -> list[float]:
+    async def score_many(self, requests: Sequence[Request]) -> list[list[float]]:
+        """The scores of several questions from one pass over all their pairs. Raises RerankerDown."""
+        pairs = [(question, passage) for question, passages in requests for passage in passages]
+        scores = await self._thread.run(lambda: self._predict(pairs)) if pairs else []
+        return shared_out(scores, requests)
+
+    def _predict(self, pairs: list[tuple[str, str]]) -> list[float]:
         from torch.nn import Sigmoid
 
-        pairs = [(question, passage) for passage in passages]
         try:
             scores = self._model.predict(
                 pairs, batch_size=BATCH, activation_fn=Sigmoid(), show_progress_bar=False, convert_to_numpy=True
@@ -94,17 +106,23 @@ class MaxSimReranker:
 
     async def score(self, question: str, passages: Sequence[str]) -> list[float]:
         """Raises RerankerDown when the embedder fails."""
-        if not passages:
-            return []
-        return await self._thread.run(lambda: self._score(question, passages))
+        return (await self.score_many([(question, passages)]))[0]
 
-    def _score(self, question: str, passages: Sequence[str]) -> list[float]:
+    async def score_many(self, requests: Sequence[Request]) -> list[list[float]]:
+        """The scores of several questions, their texts embedded together. Raises RerankerDown."""
+        if not any(passages for _, passages in requests):
+            return [[] for _ in requests]
+        return await self._thread.run(lambda: self._score(requests))
+
+    def _score(self, requests: Sequence[Request]) -> list[list[float]]:
         try:
-            asked = meaningful(self._embedder.encode_tokens([question])[0])
-            vectors = self._vectors(passages)
+            asked = [meaningful(tokens) for tokens in self._embedder.encode_tokens([q for q, _ in requests])]
+            vectors = self._vectors([passage for _, passages in requests for passage in passages])
         except (BadVector, RuntimeError) as error:
             raise RerankerDown(type(error).__name__) from error
-        return _finite(np.array([maxsim(asked, v) for v in vectors]))
+        owner = [which for which, (_, passages) in enumerate(requests) for _ in passages]
+        scores = [maxsim(asked[which], vector) for which, vector in zip(owner, vectors, strict=True)]
+        return shared_out(_finite(np.array(scores)), requests)
 
     def _vectors(self, passages: Sequence[str]) -> list[NDArray[np.float16]]:
         known = [self._kept.get(p) for p in passages]
@@ -162,7 +180,7 @@ def _finite(scores: NDArray[np.float64]) -> list[float]:
     return [float(s) for s in scores]
 
 
-def load_reranker(settings: RetrievalSettings, embedder: Embedder) -> tuple[Reranker, str | None]:
+def load_reranker(settings: RetrievalSettings, embedder: Embedder) -> tuple[ModelReranker, str | None]:
     """The reranker configured, or MaxSim and why ("" is never returned) when it cannot be loaded.
 
     A name that is not a folder is looked for in the local cache, then on the model hub, if that answers

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from ray_app.answer.ports import Reranker
 from ray_app.answer.rerank import combine, load_reranker
 from ray_app.answer.retrieve import Opened, Retriever, fuse
-from ray_app.answer.split import units
+from ray_app.answer.split import sentences
 from ray_app.answer.understand import understand
 from ray_app.config import RetrievalSettings, Settings, with_changes
 from ray_app.errors import BadQuestion, ConfigError
@@ -263,7 +263,7 @@ def _pieces(record: Record, embedder: Embedder) -> list[str]:
         return [record.text]
     pieces: list[str] = []
     start = end = 0
-    for unit in units(record.text):
+    for unit in sentences(record.text):
         if end > start and embedder.count(record.text[start : unit.end]) > room:
             pieces.append(record.text[start:end])
             start = unit.start

@@ -149,6 +149,7 @@ class Chunker:
     # Cutting
 
     def _cut(self, block: Block, room: int) -> Iterator[_Piece]:
+        block = replace(block, glue=block.glue or "\n\n")  # its parts need a gap even where the first has none
         if block.kind is Kind.CODE:
             yield from self._cut_code(block, room)
         elif block.kind is Kind.TABLE:
@@ -204,7 +205,7 @@ class Chunker:
                 yield _Piece(f"{prefix}{_lines(group)}{suffix}", glue, used + extra)
                 group, used = [], 0
             if tokens > room:
-                told = "\n".join(filter(None, (cells(prefix.partition("\n")[0]), cells(line))))
+                told = ": ".join(filter(None, (cells(prefix.partition("\n")[0]), cells(line))))
                 yield from self._cut_text(Block(Kind.PARAGRAPH, told, glue), room)
                 continue
             group.append(line)

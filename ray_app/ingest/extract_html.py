@@ -40,7 +40,7 @@ def extract(
     links = () if head.nofollow else read_links(tree, head, max_links)
     if head.noindex:
         return Extracted("noindex", links=links, canonical=head.canonical)
-    title, sections = _read_content(tree, text, head, url)
+    title, sections = _read_content(tree, head, url)
     if not any(_WORD.search(section.text) for section in sections):
         return Extracted("empty", links=links, canonical=head.canonical)
     document = Document(
@@ -68,7 +68,7 @@ def content_hash(title: str, sections: Sequence[Section]) -> str:
     return digest.hexdigest()
 
 
-def _read_content(tree: LexborHTMLParser, text: str, head: Head, url: str) -> tuple[str, tuple[Section, ...]]:
+def _read_content(tree: LexborHTMLParser, head: Head, url: str) -> tuple[str, tuple[Section, ...]]:
     """Title and sections: of the landmark, else of the body without its frame, else what trafilatura finds."""
     page_name = url.partition("?")[0].rpartition("/")[2]
     body = tree.body if tree.body is not None else tree.root
@@ -82,7 +82,7 @@ def _read_content(tree: LexborHTMLParser, text: str, head: Head, url: str) -> tu
         if _length(sections) < _share_needed(_length(others)):
             heading, sections = other_heading, others
     if not _length(sections):
-        sections = _judged(text)
+        sections = _judged(tree)
     title = head.title or heading
     return title, _without_echoes(title, sections)
 
@@ -144,12 +144,15 @@ def _length(sections: Sequence[Section]) -> int:
     return sum(len(section.text) for section in sections)
 
 
-def _judged(text: str) -> tuple[Section, ...]:
-    """What trafilatura makes of a page whose whole text lies in what looks like its frame."""
-    if len(text) > JUDGE_CAP_CHARS:
+def _judged(tree: LexborHTMLParser) -> tuple[Section, ...]:
+    """What trafilatura makes of a page whose whole text lies in what looks like its frame. Changes the tree."""
+    for node in tree.css("script, style, noscript, template, svg"):
+        node.decompose()
+    markup = tree.html or ""
+    if len(markup) > JUDGE_CAP_CHARS or tree.body is None or not _WORD.search(tree.body.text()):
         return ()
     from trafilatura import extract as judge  # half a second to import, seldom needed
 
-    found = judge(text, include_comments=False, include_tables=True)
+    found = judge(markup, include_comments=False, include_tables=True)
     cleaned = visible(found or "").strip()
     return (Section((), "", cleaned),) if cleaned else ()

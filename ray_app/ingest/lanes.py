@@ -17,7 +17,6 @@ from ray_app.ingest.robots import Robots, RobotsCache
 MAX_LANES = 64  # profiles with an open pool; idle ones over this are closed
 DNS_TTL_S = 60  # names are looked up, and checked, again after this
 KEEPALIVE_S = 15.0  # an idle connection is dropped before common servers drop it (20-75 s)
-UNPACED_FACTOR = 4  # connections to one host, over the setting, when a profile asks for no pause
 
 # Only what `ingest.body` can unpack is asked for.
 _HEADERS: Final = {
@@ -51,7 +50,7 @@ class Lane:
         asked = rules.crawl_delay(self.profile.user_agent, settings.crawl_delay_cap_s)
         return Pace(
             interval_s=max(1 / rate if rate else 0.0, asked),
-            connections=settings.per_host_connections * (1 if rate else UNPACED_FACTOR),
+            connections=settings.per_host_connections,
         )
 
     async def close(self) -> None:

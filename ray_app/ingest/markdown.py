@@ -250,7 +250,8 @@ class MarkdownWriter:
         if indent or self._marker:
             first, *rest = block.split("\n")
             hang = "  " if self._marker and self._marker != ": " else ""
-            block = "\n".join([f"{indent}{self._marker}{first}", *(f"{indent}{hang}{line}" for line in rest)])
+            others = (f"{indent}{hang}{line}" if line else "" for line in rest)
+            block = "\n".join([f"{indent}{self._marker}{first}", *others])
         separator = ("\n" if self._tight else "\n\n") if self._blocks else ""
         self._blocks.append(separator + block)
         self.size += len(block)

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-import structlog
 
 from ray_app.answer.ports import Reranker
 from ray_app.answer.rerank import CrossEncoderReranker, MaxSimReranker, load_reranker
@@ -92,14 +90,8 @@ def test_a_folder_is_loaded_by_path(model: Path) -> None:
     assert (reranker.kind, reranker.name, missing) == ("cross-encoder", str(model), None)
 
 
-@pytest.fixture
-def events() -> Iterator[list[structlog.typing.EventDict]]:
-    with structlog.testing.capture_logs() as found:
-        yield found
-
-
 def test_a_model_that_is_not_there_falls_back_quickly_and_says_so(
-    monkeypatch: pytest.MonkeyPatch, events: list[structlog.typing.EventDict]
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     def no_hub(name: str) -> None:
         raise OSError("the hub cannot be reached")
@@ -110,6 +102,7 @@ def test_a_model_that_is_not_there_falls_back_quickly_and_says_so(
     assert missing is not None
     assert "nobody/no-such-reranker" in missing
     assert "the hub cannot be reached" in missing
+    assert "reranker_fallback" in caplog.text
 
 
 def test_a_classifier_is_not_taken_for_a_reranker(tmp_path: Path) -> None:

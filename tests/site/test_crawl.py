@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any
 
 import pytest
+from local_workers import LocalWorkers
 
 from ray_app.config import Settings, with_changes
 from ray_app.errors import LeaseLost
@@ -17,7 +18,6 @@ from ray_app.store.lease import Lease
 from ray_app.store.ledger import Holder
 from ray_app.store.stores import Stores, open_stores
 from ray_app.testing.site import Page, Site, linked_pages
-from local_workers import LocalWorkers
 
 PAGES = 40
 
@@ -55,13 +55,14 @@ async def crawl(
     config: BrandConfig,
     on_progress: Callable[[Progress], None] = lambda _: None,
     full: bool = False,
+    workers: type[LocalWorkers] = LocalWorkers,
 ) -> CrawlReport:
     """Runs the crawl in a thread, for the site answers in this one."""
 
     def run() -> CrawlReport:
-        workers = LocalWorkers(settings, config)
         with Lease(stores.ledger, config.name, label="test", ttl_s=60) as lease:
-            return Crawler(stores.ledger, config, settings.crawl, workers, on_progress).run(lease, full=full)
+            crawler = Crawler(stores.ledger, config, settings.crawl, workers(settings, config), on_progress)
+            return crawler.run(lease, full=full)
 
     return await asyncio.to_thread(run)
 
@@ -115,26 +116,24 @@ async def test_a_changed_page_is_stored_again_and_a_gone_one_leaves(
     assert len(documents) == PAGES - 1
 
 
-@pytest.mark.parametrize("handled", [1, 7, 20, 39])
+@pytest.mark.parametrize("batches", [0, 1, 3, 7])
 async def test_killed_and_run_again_it_gives_the_same_result(
-    fast: Settings, stores: Stores, site: Site, handled: int
+    fast: Settings, stores: Stores, site: Site, batches: int
 ) -> None:
-    def kill(progress: Progress) -> None:
-        if progress.handled >= handled:
-            raise Killed
+    class Dying(LocalWorkers):
+        def wait(self, timeout_s: float) -> list[list[PageOutcome]]:
+            self.left = getattr(self, "left", batches) - 1
+            if self.left < 0:
+                raise Killed
+            return super().wait(timeout_s)
 
     with pytest.raises(Killed):
-        await crawl(with_reports(fast), stores, brand(fast, site), kill)
+        await crawl(fast, stores, brand(fast, site), workers=Dying)
     report = await crawl(fast, stores, brand(fast, site))
     assert report.complete
+    assert report.resumed
+    assert report.handled < PAGES or batches == 0
     assert len(stores.ledger.documents("acme")) == PAGES
-    if handled < PAGES - fast.crawl.batch_size * 3:
-        assert report.resumed
-        assert report.handled < PAGES
-
-
-def with_reports(settings: Settings) -> Settings:
-    return with_changes(settings, crawl={"batch_size": 1})
 
 
 async def test_links_out_of_scope_are_recorded_and_not_fetched(fast: Settings, stores: Stores, site: Site) -> None:
@@ -187,16 +186,15 @@ async def test_a_failing_page_is_tried_again_then_given_up(fast: Settings, store
 
 
 async def test_a_run_that_lost_its_lease_writes_nothing_more(fast: Settings, stores: Stores, site: Site) -> None:
-    taken = []
-
-    def take_over(progress: Progress) -> None:
-        if progress.handled and not taken:
-            taken.append(stores.ledger.acquire("acme", Holder("elsewhere", 1, 0.0, "thief"), 1e12, 60))
+    class Robbed(LocalWorkers):
+        def wait(self, timeout_s: float) -> list[list[PageOutcome]]:
+            if done := super().wait(timeout_s):
+                stores.ledger.acquire("acme", Holder("elsewhere", 1, 0.0, "thief"), 1e12, 60)
+            return done
 
     with pytest.raises(LeaseLost):
-        await crawl(with_reports(fast), stores, brand(fast, site), take_over)
-    assert taken
-    assert len(stores.ledger.documents("acme")) < PAGES
+        await crawl(fast, stores, brand(fast, site), workers=Robbed)
+    assert stores.ledger.documents("acme") == []
 
 
 def test_a_url_that_will_be_tried_again_does_not_count_as_handled() -> None:

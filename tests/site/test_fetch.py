@@ -225,11 +225,11 @@ class TestPace:
     async def test_connections_to_one_host_are_capped(self, site: Site) -> None:
         fetcher = Fetcher(SETTINGS.model_copy(update={"per_host_connections": 2, "total_timeout_s": 5.0}))
         await fetcher.start()
-        tasks = [FetchTask("acme", site.url(f"/slow-headers?s=0.2&n={n}")) for n in range(16)]
+        tasks = [FetchTask("acme", site.url(f"/slow-headers?s=0.2&n={n}")) for n in range(6)]
         began = time.perf_counter()
         results = await fetcher.fetch_batch(tasks, profile(site))
         assert {r.reason for r in results} == {"ok"}
-        assert 0.4 <= time.perf_counter() - began < 1.5, "8 at once: 4 times the setting, for no pause was asked for"
+        assert time.perf_counter() - began >= 0.6, "two at once: three rounds of 0.2 s"
         await fetcher.close()
 
 

@@ -53,5 +53,5 @@ async def test_the_slower_of_rate_and_crawl_delay_holds(opened: Lanes) -> None:
     assert (paced.pace(Robots.allow_all(), SETTINGS).interval_s, free.pace(slow_site, SETTINGS).interval_s) == (0.5, 2)
     assert (paced.pace(slow_site, SETTINGS).interval_s, paced.pace(patient_site, SETTINGS).interval_s) == (2, 10)
     assert paced.pace(slow_site, SETTINGS).connections == 3
-    assert free.pace(slow_site, SETTINGS).connections == 12
+    assert free.pace(slow_site, SETTINGS).connections == 3
     await opened.close()
