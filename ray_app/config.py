@@ -59,7 +59,9 @@ class StoreSettings(Section):
 class CrawlSettings(Section):
     user_agent: str = Field("Backline/0.1", description="User-Agent sent, and the name matched in robots.txt")
     rate: float = Field(2.0, ge=0, description="requests per second to one host; 0: no pause between requests")
-    per_host_connections: int = Field(4, ge=1, le=64, description="requests in flight to one host; more overflow the listen queue of small servers, which costs a second each")
+    per_host_connections: int = Field(
+        4, ge=1, le=64, description="requests in flight to one host; more overflow the listen queue of small servers"
+    )
     max_pages: int = Field(20_000, ge=1, description="pages fetched for one brand in one cycle")
     max_depth: int = Field(30, ge=0, description="links away from a start URL")
     max_attempts: int = Field(3, ge=1, le=10, description="tries for one URL in one cycle")
@@ -326,3 +328,15 @@ def export(variables: Mapping[str, str], *, path_first: str = "") -> None:
         os.environ.setdefault(name, value)
     if path_first:
         os.environ["PATH"] = path_first + os.pathsep + os.environ.get("PATH", os.defpath)
+
+
+def share_with_children(settings: Settings) -> None:
+    """Have processes started from here, in whatever directory, load these same settings.
+
+    What this directory's ``.env``, ``backline.toml`` and ``brands.yaml`` say is passed on as environment.
+    """
+    export({name: value for name, value in dotenv_values(".env").items() if value})
+    export({"BACKLINE_DATA_DIR": str(settings.data_dir)})
+    for name, path in (("BACKLINE_CONFIG", Path("backline.toml")), ("BACKLINE_BRANDS_FILE", Path("brands.yaml"))):
+        if path.exists():
+            export({name: str(path.absolute())})

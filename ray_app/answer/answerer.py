@@ -13,13 +13,13 @@ from typing import NamedTuple
 
 from ray_app.answer.cache import LocalCache, RedisCache, cache_key, decode, encode, storable
 from ray_app.answer.cite import Verified, verify
-from ray_app.answer.evidence import HOPELESS, QUOTABLE, Evidence, foreignness, weigh
+from ray_app.answer.evidence import HOPELESS, QUOTABLE, Evidence, weigh
 from ray_app.answer.flight import SingleFlight
 from ray_app.answer.generate import ExtractiveGenerator
 from ray_app.answer.llm import LlmGenerator
 from ray_app.answer.ports import Cache, Draft, Generator, Index, Reranker
 from ray_app.answer.rerank import combine, load_reranker
-from ray_app.answer.retrieve import Opened, Retrieved, Retriever, fuse
+from ray_app.answer.retrieve import Opened, Retrieved, Retriever, fuse, trusted
 from ray_app.answer.understand import Ask, understand
 from ray_app.config import Settings
 from ray_app.errors import GeneratorDown, RerankerDown
@@ -46,6 +46,7 @@ class _Trip:
 
     ask: Ask
     opened: Opened
+    foreign: float = 0.0  # how far the question's words are from what the embedder knows
     degraded: dict[str, None] = field(default_factory=dict)  # in the order met, none twice
     timings_ms: dict[str, float] = field(default_factory=dict)
 
@@ -118,7 +119,7 @@ class Answerer:
 
     async def _fresh(self, trip: _Trip, key: str) -> Answer:
         hits = await self._find(trip)
-        evidence = await self._weigh(trip, hits)
+        evidence = weigh(trip.ask, hits, trip.foreign)
         async with trip.timed("generate"):
             answer = await self._write(trip, hits[: trip.ask.question.k], evidence)
         await self._keep(key, answer)
@@ -133,6 +134,7 @@ class Answerer:
 
     def _note(self, trip: _Trip, retrieved: Retrieved) -> None:
         trip.ask = trip.ask.weighted(retrieved.weights)
+        trip.foreign = retrieved.foreign
         trip.timings_ms.update(retrieved.timings_ms)
         trip.degraded.update(dict.fromkeys(retrieved.degraded))
 
@@ -151,11 +153,8 @@ class Answerer:
             trip.degraded[f"reranker: {reason}"] = None
             log.warning("rerank_failed", reranker=reranker.name, error=reason)
             return fused
-        return [*combine(window, scores, reranker.kind, settings.rerank_weight), *fused[len(window) :]]
-
-    async def _weigh(self, trip: _Trip, hits: Sequence[Hit]) -> Evidence:
-        foreign = await asyncio.to_thread(foreignness, self._parts.retriever.embedder, trip.ask.text)
-        return weigh(trip.ask, hits, foreign)
+        weight = trusted(settings.rerank_weight, trip.foreign)
+        return [*combine(window, scores, reranker.kind, weight), *fused[len(window) :]]
 
     async def _write(self, trip: _Trip, hits: Sequence[Hit], evidence: Evidence) -> Answer:
         """By the language model when there is one, else in the pages' own words, else an honest no."""

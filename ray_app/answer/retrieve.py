@@ -11,6 +11,7 @@ from time import perf_counter
 import numpy as np
 from numpy.typing import NDArray
 
+from ray_app.answer.evidence import foreignness
 from ray_app.answer.fuse import convex, ranked, rrf
 from ray_app.answer.ports import Index
 from ray_app.answer.understand import Ask
@@ -23,6 +24,9 @@ from ray_app.observe.log import get_logger
 from ray_app.records import Chunk, Hit, ModelId
 
 FILTERED = 4  # times as many candidates when a language is asked for, since hits of other languages are dropped
+# How much of its weight the embedder loses where it knows none of the words: nDCG@10 of fusion then lies at BM25's or
+# above it for Hebrew, Arabic and German questions to an English model (.891 -> .908, .828 -> .866, .938 -> .924).
+BLIND = 0.8
 
 log = get_logger(__name__)
 
@@ -46,6 +50,7 @@ class Retrieved:
     dense: tuple[Hit, ...]
     bm25: tuple[Hit, ...]
     weights: Mapping[str, float]  # inverse document frequency of the question's content words
+    foreign: float  # 0: the embedder knows the question's words, 1: it does not
     degraded: tuple[str, ...] = ()
     timings_ms: Mapping[str, float] = field(default_factory=dict)  # embed, retrieve
 
@@ -58,6 +63,7 @@ class _Dense:
     model: ModelId  # that made it
     scores: list[dict[int, float]]  # per generation: position -> cosine
     degraded: tuple[str, ...]
+    foreign: float
     embed_ms: float
 
 
@@ -98,17 +104,21 @@ class Retriever:
             dense=_ranked(hits, dense.scores, "dense", k),
             bm25=_ranked(hits, bm25, "bm25", k),
             weights=_weights(generations, ask.content),
+            foreign=dense.foreign,
             degraded=dense.degraded,
             timings_ms={"embed": dense.embed_ms, "retrieve": 1000 * (perf_counter() - started) - dense.embed_ms},
         )
 
     def _dense(self, ask: Ask, opened: Opened, k: int) -> _Dense:
         started = perf_counter()
+        foreign = foreignness(self.embedder, ask.text)
         try:
             vector: NDArray[np.float32] = self.embedder.encode([ask.text])[0]
         except BadVector as error:
             log.warning("query_embedding_failed", error=str(error))
-            return _Dense(None, self.embedder.model, [{} for _ in opened.generations], ("embedder",), _since(started))
+            return _Dense(
+                None, self.embedder.model, [{} for _ in opened.generations], ("embedder",), foreign, _since(started)
+            )
         embed_ms = _since(started)
         degraded: dict[str, None] = {}
         scores = []
@@ -117,7 +127,7 @@ class Retriever:
             scores.append(found)
             if reason:
                 degraded[reason] = None
-        return _Dense(vector, self.embedder.model, _best(scores, k), tuple(degraded), embed_ms)
+        return _Dense(vector, self.embedder.model, _best(scores, k), tuple(degraded), foreign, embed_ms)
 
     def _nearest(
         self, brand: str, generation: Generation, vector: NDArray[np.float32], k: int
@@ -152,9 +162,14 @@ def fuse(retrieved: Retrieved, settings: RetrievalSettings) -> list[Hit]:
         scores = rrf([[h.chunk.chunk_id for h in found] for found in (retrieved.dense, retrieved.bm25)], settings.rrf_k)
     else:
         dense, bm25 = ({i: h.scores[s] for i, h in hits.items() if s in h.scores} for s in ("dense", "bm25"))
-        scores = convex(dense, bm25, settings.dense_weight)
+        scores = convex(dense, bm25, trusted(settings.dense_weight, retrieved.foreign))
     order = ranked(scores, hits)
     return [Hit(hits[i].chunk, scores[i], {**hits[i].scores, "fused": scores[i]}) for i in order]
+
+
+def trusted(weight: float, foreign: float) -> float:
+    """``weight`` of a score that the embedder makes, less as it knows less of the question's words."""
+    return weight * (1.0 - BLIND * foreign)
 
 
 def _bm25(generations: Sequence[Generation], terms: Sequence[str], k: int) -> list[dict[int, float]]:

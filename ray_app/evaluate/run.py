@@ -19,9 +19,9 @@ from numpy.typing import NDArray
 
 from ray_app.answer.ports import Reranker
 from ray_app.answer.rerank import combine, load_reranker
-from ray_app.answer.retrieve import Opened, Retriever, fuse
+from ray_app.answer.retrieve import Opened, Retriever, fuse, trusted
 from ray_app.answer.split import sentences
-from ray_app.answer.understand import understand
+from ray_app.answer.understand import Ask, understand
 from ray_app.config import RetrievalSettings, Settings, with_changes
 from ray_app.errors import BadQuestion, ConfigError
 from ray_app.evaluate.measures import measure
@@ -36,10 +36,11 @@ STAGES = ("dense", "bm25", "rrf", "fused", "reranked")
 DEPTH = 100  # documents ranked per query: what recall@100 needs
 BATCH = 256  # texts embedded between two reports of progress
 BRAND = "evaluation"
-# Records up to so many times what the model reads stay whole. Cutting all longer ones raises nDCG@10 of dense search
-# on SciFact from .645 to .661 and lowers BM25's from .671 to .656, and so would no longer reproduce what others
-# measure there; from twice the length on the end of a text is too much to lose.
-CUT_FROM = 2
+# Records up to so many characters per token that the model reads stay whole: about twice what it reads of English.
+# Cutting all that it does not read to the end raises dense search on SciFact from .645 to .661 (nDCG@10), lowers
+# BM25 from .671 to .656, and shreds languages that the model's vocabulary spells letter by letter; far beyond that
+# length the end of a text is too much to lose.
+CUT_FROM_CHARS = 12
 SPECIAL_TOKENS = 4  # that a model puts round a text and between its parts, with one to spare
 MAX_QUERY_CHARS = 100_000  # judged queries are taken as they are
 
@@ -179,15 +180,15 @@ class _Rankings:
         found["fused"] = fuse(retrieved, self._settings.retrieval)
         if self._reranker is not None:
             started = time.perf_counter()
-            found["reranked"] = await self._rerank(self._reranker, ask.text, found["fused"])
+            found["reranked"] = await self._rerank(self._reranker, ask, retrieved.foreign, found["fused"])
             self._spent({"rerank": 1000 * (time.perf_counter() - started)})
         return {stage: found[stage] for stage in self._stages}
 
-    async def _rerank(self, reranker: Reranker, question: str, fused: Sequence[Hit]) -> list[Hit]:
-        top, weight = self._settings.retrieval.rerank_top, self._settings.retrieval.rerank_weight
-        window = fused[:top]
-        scores = await reranker.score(question, [hit.chunk.embedding_text for hit in window])
-        return [*combine(window, scores, reranker.kind, weight), *fused[top:]]
+    async def _rerank(self, reranker: Reranker, ask: Ask, foreign: float, fused: Sequence[Hit]) -> list[Hit]:
+        window = fused[: self._settings.retrieval.rerank_top]
+        scores = await reranker.score(ask.text, [hit.chunk.embedding_text for hit in window])
+        weight = trusted(self._settings.retrieval.rerank_weight, foreign)
+        return [*combine(window, scores, reranker.kind, weight), *fused[len(window) :]]
 
     def _spent(self, timings_ms: Mapping[str, float]) -> None:
         for name, ms in timings_ms.items():
@@ -259,7 +260,7 @@ def chunks_of(record: Record, embedder: Embedder) -> Iterator[Chunk]:
 
 def _pieces(record: Record, embedder: Embedder) -> list[str]:
     room = embedder.max_tokens - SPECIAL_TOKENS - embedder.count(record.title)
-    if embedder.count(record.text) <= CUT_FROM * room:
+    if len(record.text) <= CUT_FROM_CHARS * embedder.max_tokens:
         return [record.text]
     pieces: list[str] = []
     start = end = 0

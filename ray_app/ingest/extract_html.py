@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 import re
 from collections.abc import Sequence
 
@@ -19,7 +20,6 @@ DEFAULT_MAX_LINKS = 5_000
 # A main element with so little of the page's text is not the main one, unless the page itself is short.
 LANDMARK_SHARE = 0.25
 LANDMARK_MATTERS_CHARS = 500
-ARTICLE_SHARE = 0.4  # the only article within main is the text when it has so much of it
 MAX_CANDIDATES = 1_000  # looked at for landmarks
 MAX_LANDMARKS = 50  # more articles are a list of teasers, not the text
 JUDGE_CAP_CHARS = 500_000  # trafilatura takes seconds per megabyte
@@ -102,14 +102,12 @@ def _read(roots: list[LexborNode], page_name: str, *, landmark: bool) -> tuple[s
 
 
 def _landmarks(tree: LexborHTMLParser) -> list[LexborNode]:
-    """The article of the main element when there is but one, else main, else articles if they are few."""
+    """The main element with all it holds, else the articles if they are few.
+
+    An article inside main is not preferred: on support sites what stands beside it is content too.
+    """
     mains = _visible(tree.css("main, [role=main]"))
-    articles = _visible(tree.css("article"))
-    if not mains:
-        return articles
-    if len(articles) == 1 and len(articles[0].text()) >= ARTICLE_SHARE * sum(len(main.text()) for main in mains):
-        return articles
-    return mains
+    return mains or _visible(tree.css("article"))
 
 
 def _visible(nodes: list[LexborNode]) -> list[LexborNode]:
@@ -153,6 +151,7 @@ def _judged(tree: LexborHTMLParser) -> tuple[Section, ...]:
         return ()
     from trafilatura import extract as judge  # half a second to import, seldom needed
 
+    logging.getLogger("trafilatura").setLevel(logging.CRITICAL)  # finding nothing is an answer, not an error
     found = judge(markup, include_comments=False, include_tables=True)
     cleaned = visible(found or "").strip()
     return (Section((), "", cleaned),) if cleaned else ()

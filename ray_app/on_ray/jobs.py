@@ -43,7 +43,8 @@ def main(job: str, argv: Sequence[str] | None = None) -> int:
             log.error("job_failed", job=job, error=error.kind, detail=str(error))
             return USAGE if isinstance(error, InputError) else FAILED
         code = exit_code(result)
-        _note(opened, task, TaskState.FAILED if code == FAILED else TaskState.DONE, result=result)
+        problems = "; ".join(brand["error"] for brand in result.get("brands", []) if brand["error"])
+        _note(opened, task, TaskState.FAILED if code == FAILED else TaskState.DONE, result=result, error=problems)
     sys.stdout.write(orjson.dumps(result).decode() + "\n")
     return code
 
@@ -68,6 +69,9 @@ def _parser(job: str) -> argparse.ArgumentParser:
         parser.add_argument("--brand", action="append", default=[], help="brand; repeatable")
         parser.add_argument("--all", action="store_true", help="every known brand")
         parser.add_argument("--task-id", help="task row that follows this job")
+        parser.add_argument(
+            "--wait", type=float, default=0.0, metavar="S", help="wait so long for another run on the brand to end"
+        )
     if job in ("scrape", "ingest"):
         parser.add_argument("--url", action="append", default=[], help="start URL of a single --brand; repeatable")
         parser.add_argument("--allow-host", action="append", default=[], help="private host that may be reached")
@@ -106,17 +110,17 @@ def results(brands: Sequence[BrandResult]) -> dict[str, Any]:
 
 def scrape(settings: Settings, opened: Stores, arguments: argparse.Namespace) -> dict[str, Any]:
     """Crawl brands into the page store."""
-    return _run_brands(settings, opened, arguments, Steps(embed=False, full=arguments.full))
+    return _run_brands(settings, opened, arguments, Steps(embed=False, full=arguments.full, wait_s=arguments.wait))
 
 
 def embed(settings: Settings, opened: Stores, arguments: argparse.Namespace) -> dict[str, Any]:
     """Embed what was crawled and publish it."""
-    return _run_brands(settings, opened, arguments, Steps(crawl=False))
+    return _run_brands(settings, opened, arguments, Steps(crawl=False, wait_s=arguments.wait))
 
 
 def ingest(settings: Settings, opened: Stores, arguments: argparse.Namespace) -> dict[str, Any]:
     """Crawl, embed and publish brands."""
-    return _run_brands(settings, opened, arguments, Steps(full=arguments.full))
+    return _run_brands(settings, opened, arguments, Steps(full=arguments.full, wait_s=arguments.wait))
 
 
 def _maintain(work: Callable[[Settings, Stores], dict[str, Any]]) -> Callable[..., dict[str, Any]]:

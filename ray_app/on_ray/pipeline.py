@@ -80,6 +80,7 @@ class Steps:
     embed: bool = True
     full: bool = False  # ask for every body again, without validators
     resume_only: bool = False  # finish a crawl that was cut off, never begin a new one
+    wait_s: float = 0.0  # how long to wait for another run on the same brand to end
 
 
 class Pipeline:
@@ -107,8 +108,8 @@ class Pipeline:
     def run_brand(self, config: BrandConfig, steps: Steps) -> BrandResult:
         """One brand under one lease. Raises BacklineError."""
         self._stores.catalog.save_brand(config.name, config.model_dump(mode="json"))
-        lease = Lease(self._stores.ledger, config.name, label="ingest", ttl_s=self._settings.crawl.lease_s)
-        with lease:
+        ttl_s = self._settings.crawl.lease_s
+        with Lease(self._stores.ledger, config.name, label="ingest", ttl_s=ttl_s, wait_s=steps.wait_s) as lease:
             crawl = self._crawl(config, lease, steps) if steps.crawl else None
             embed = self.embed(config.name, lease) if steps.embed else None
         return BrandResult(config.name, crawl, embed)

@@ -45,9 +45,9 @@ class SchedulerActor:
         """Whether the ticking thread runs."""
         return self._thread.is_alive()
 
-    def run_now(self, name: str) -> str:
-        """Submit one job at once; returns the submission id."""
-        return self._runner.run_now(name, time.time())
+    def run_now(self, name: str, at: float) -> str:
+        """Submit one job at once; returns the submission id, which is the same for the same moment."""
+        return self._runner.run_now(name, at)
 
 
 def schedule(settings: Settings) -> list[JobSpec]:
@@ -66,6 +66,7 @@ def ensure_scheduler(settings: Settings) -> Any:
         "get_if_exists": True,
         "num_cpus": 0,
         "max_restarts": -1,
+        "max_task_retries": 5,  # every call may be repeated
         "max_concurrency": 4,
         "resources": ON_HEAD,
     }
@@ -74,4 +75,4 @@ def ensure_scheduler(settings: Settings) -> Any:
 
 def run_now(settings: Settings, name: str) -> str:
     """Have the scheduler submit one of its jobs at once; returns the submission id."""
-    return str(ray.get(ensure_scheduler(settings).run_now.remote(name)))
+    return str(ray.get(ensure_scheduler(settings).run_now.remote(name, time.time())))

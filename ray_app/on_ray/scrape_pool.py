@@ -37,6 +37,8 @@ EXTRACT_CPUS = 0.2
 FETCH_CONCURRENCY = 32
 # A fetch actor that died is restarted by Ray within seconds; a batch is sent again so often before it is given up.
 FETCH_TRIES = 5
+# A page is given up when the process died on it so often, first in company, then alone: twice may be bad luck.
+EXTRACT_TRIES = 3
 # Extraction of HTML is a matter of milliseconds; whatever takes longer than this per batch hangs.
 HTML_BATCH_S = 60.0
 POOL_SIZE_KEY = "backline:fetch-actors"
@@ -94,6 +96,7 @@ class _Extracting:
     batch: _Batch
     bodies: Any
     only: int | None  # index of the one result to extract; None: all
+    tries: int  # with this one
     worker: int
     deadline: float  # monotonic seconds
 
@@ -197,15 +200,15 @@ class RayPageWorkers:
             time.sleep(fetching.tries)  # Ray restarts the actor in about a second
             self._fetch(fetching.batch, fetching.tries + 1)
             return
-        self._extract(fetching.batch, fetching.bodies, None)
+        self._extract(fetching.batch, fetching.bodies, None, tries=1)
 
-    def _extract(self, batch: _Batch, bodies: Any, only: int | None) -> None:
+    def _extract(self, batch: _Batch, bodies: Any, only: int | None, tries: int) -> None:
         """Give the bodies to the process with the least to do."""
         worker = min(range(len(self._load)), key=self._load.__getitem__)
         self._load[worker] += 1
         ref = self._extractors[worker].process.remote(self._config, bodies, only)
         queued = [work.deadline for work in self._extracting.values() if work.worker == worker]
-        job = _Extracting(batch, bodies, only, worker, 0.0)
+        job = _Extracting(batch, bodies, only, tries, worker, 0.0)
         deadline = max([time.monotonic(), *queued]) + self._allowed_s(job.tasks)
         self._extracting[ref] = dataclasses.replace(job, deadline=deadline)
 
@@ -224,11 +227,11 @@ class RayPageWorkers:
         return job.batch
 
     def _after_crash(self, job: _Extracting) -> _Batch | None:
-        """One bad page must not take its neighbours along: alone it fails, in a batch each gets a second try."""
-        log.warning("extract_actor_died", urls=len(job.tasks))
-        if job.only is None and len(job.tasks) > 1:
-            for index in range(len(job.tasks)):
-                self._extract(job.batch, job.bodies, index)
+        """One bad page must not take its neighbours along: from the second try on, each is extracted alone."""
+        log.warning("extract_actor_died", urls=len(job.tasks), tries=job.tries)
+        if job.tries < EXTRACT_TRIES:
+            for index in range(len(job.batch.tasks)) if job.only is None else (job.only,):
+                self._extract(job.batch, job.bodies, index, job.tries + 1)
             return None
         (task,) = job.tasks
         job.batch.outcomes.append(

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from typing import Any
 
 import ray
@@ -31,6 +32,9 @@ API, RERANKER = "Api", "Reranker"
 # Questions whose passages are scored in one forward pass, and how long the first waits for company.
 BATCH_QUESTIONS = 8
 BATCH_WAIT_S = 0.004
+
+# More threads than this gain little on a few dozen short texts.
+MAX_THREADS = 4
 
 # What the deployments hold unless serve_config.yaml says otherwise; a test keeps both the same. The CPU shares are
 # for a laptop, where a crawl and an embedding must fit beside them; see docs/operations.md.
@@ -59,7 +63,7 @@ class ServeArgs(BaseModel):
     reranker: str = Field("", description="CrossEncoder by hub name or path, or maxsim")
     fusion: str = Field("", description="convex or rrf")
     llm_model: str = Field("", description="model at the configured OpenAI-compatible endpoint")
-    torch_threads: int = Field(0, ge=0, description="threads of torch in each replica; 0: torch's own choice")
+    torch_threads: int = Field(0, ge=0, description="threads of torch in each replica; 0: one per CPU, four at most")
 
     def settings(self) -> Settings:
         """The settings with these fields on top. Raises ConfigError."""
@@ -77,7 +81,7 @@ class RerankerReplica:
 
     def __init__(self, settings: Settings, threads: int) -> None:
         configure(settings.log, component="reranker")
-        embedder = load_embedder(settings.embedding, threads=threads or None)
+        embedder = load_embedder(settings.embedding, _threads(threads))
         self._reranker, fallback = load_reranker(settings.retrieval, embedder)
         self._fallback = fallback or ""
 
@@ -96,7 +100,7 @@ class ApiReplica:
 
     async def __init__(self, settings: Settings, threads: int, reranker: Any) -> None:  # type: ignore[misc]
         configure(settings.log, component="api")
-        embedder = await asyncio.to_thread(load_embedder, settings.embedding, threads or None)
+        embedder = await asyncio.to_thread(load_embedder, settings.embedding, _threads(threads))
         name, kind, fallback = await reranker.describe.remote()
         outside = Outside(board=RemoteJobBoard(settings), vectors=await asyncio.to_thread(_vectors, settings))
         reading = Reading(HandleReranker(reranker, name, kind), fallback)
@@ -112,6 +116,11 @@ class ApiReplica:
 def _vectors(settings: Settings) -> VectorStore | None:
     """The vector store, unless every brand is searched exactly whatever its size."""
     return vector_store(settings) if settings.chroma.fill else None
+
+
+def _threads(configured: int) -> int:
+    """Ray would leave one thread to a replica with less than a CPU; a question uses what is idle instead."""
+    return configured or min(MAX_THREADS, os.cpu_count() or 1)
 
 
 def build_app(args: ServeArgs) -> serve.Application:

@@ -42,6 +42,8 @@ log = get_logger(__name__)
 CHECK_TIMEOUT_S = 5.0
 # Free share of the disk under data_dir below which health says so.
 DISK_WARN, DISK_DOWN = 0.20, 0.10
+# A task waits so long for another run on its brand: people submit a crawl and an embedding one after the other.
+TASK_WAIT_S = 3600.0
 # Questions answered in the background at once by one process; more wait.
 BACKGROUND_QUESTIONS = 4
 
@@ -243,7 +245,7 @@ class TaskDesk:
 
 def _arguments(task_id: str, payload: Mapping[str, Any]) -> list[str]:
     """The job's command line. Values stand behind their option in one word, so that none is taken for an option."""
-    arguments = [f"--brand={payload['brand']}", f"--task-id={task_id}"]
+    arguments = [f"--brand={payload['brand']}", f"--task-id={task_id}", f"--wait={TASK_WAIT_S:g}"]
     arguments += [f"--url={url}" for url in payload.get("urls") or ()]
     return [*arguments, "--full"] if payload.get("full") else arguments
 

@@ -13,22 +13,12 @@ import orjson
 import psutil
 import ray
 
-from ray_app.config import Settings, export
+from ray_app.config import Settings, export, share_with_children
 from ray_app.errors import ClusterUnavailable
 from ray_app.observe.log import get_logger
 
 log = get_logger(__name__)
 
-# Must be the same on every node and set before the cluster starts: without them the ingress alone costs five
-# times as much (docs/operations.md). The others keep noise out.
-CLUSTER_ENVIRONMENT = {
-    "RAY_SERVE_THROUGHPUT_OPTIMIZED": "1",
-    "RAY_SERVE_ENABLE_HA_PROXY": "1",
-    "RAY_DATA_DISABLE_PROGRESS_BARS": "1",
-    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
-    "RAY_USAGE_STATS_ENABLED": "0",
-    "TOKENIZERS_PARALLELISM": "false",
-}
 # On a laptop nothing stands before Serve that would have to notice that a replica leaves: no waiting at the end.
 LOCAL_ENVIRONMENT = {
     "RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S": "1",
@@ -114,14 +104,14 @@ def cluster_address(settings: Settings) -> str:
 
 
 def _attach(settings: Settings, address: str) -> None:
-    export(CLUSTER_ENVIRONMENT)
     ray.init(address=address, namespace=settings.ray.namespace, log_to_driver=False, logging_level=logging.ERROR)
 
 
 def start_local(settings: Settings, *, dashboard: bool) -> None:
     """Start a cluster of this machine that ends with this process."""
+    share_with_children(settings)
     # Job entry points say `python`: it must be the one that has Backline.
-    export(CLUSTER_ENVIRONMENT | LOCAL_ENVIRONMENT, path_first=str(Path(sys.executable).parent))
+    export(LOCAL_ENVIRONMENT, path_first=str(Path(sys.executable).parent))
     ray.init(
         address="local",
         namespace=settings.ray.namespace,

@@ -61,6 +61,8 @@ class ScheduleRunner:
         job = self._jobs[name]
         run_id = f"manual-{submission_id(name, now).removeprefix('sched-')}"
         self._board.submit(run_id, job.job, job.args)
+        if self._runs.claim(name, now, run_id, now):
+            self._runs.mark(name, now, SUBMITTED)
         log.info("schedule_run_submitted", job=name, submission_id=run_id, manual=True)
         return run_id
 

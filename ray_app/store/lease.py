@@ -6,11 +6,14 @@ import threading
 import time
 from types import TracebackType
 
-from ray_app.errors import LeaseLost, StoreUnavailable
+from ray_app.errors import LeaseHeld, LeaseLost, StoreUnavailable
 from ray_app.observe.log import get_logger
 from ray_app.store.ledger import Holder, Ledger
 
 log = get_logger(__name__)
+
+# How often a run that waits for its turn looks again.
+WAIT_STEP_S = 1.0
 
 
 class Lease:
@@ -20,20 +23,31 @@ class Lease:
     an old fence is refused (LeaseLost), so a run that was taken over can do no harm.
     """
 
-    def __init__(self, ledger: Ledger, brand: str, *, label: str, ttl_s: float) -> None:
+    def __init__(self, ledger: Ledger, brand: str, *, label: str, ttl_s: float, wait_s: float = 0.0) -> None:
+        """``wait_s``: how long to wait for another run to end before LeaseHeld is raised."""
         self._ledger = ledger
         self._brand = brand
         self._label = label
         self._ttl_s = ttl_s
+        self._wait_s = wait_s
         self._lost: LeaseLost | None = None
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._renew, name=f"lease:{brand}", daemon=True)
         self.fence = 0
 
     def __enter__(self) -> Lease:
-        self.fence = self._ledger.acquire(self._brand, Holder.current(self._label), time.time(), self._ttl_s)
+        self.fence = self._acquire(time.monotonic() + self._wait_s)
         self._thread.start()
         return self
+
+    def _acquire(self, until: float) -> int:
+        while True:
+            try:
+                return self._ledger.acquire(self._brand, Holder.current(self._label), time.time(), self._ttl_s)
+            except LeaseHeld:
+                if time.monotonic() >= until:
+                    raise
+            time.sleep(WAIT_STEP_S)
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None

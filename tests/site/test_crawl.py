@@ -91,9 +91,7 @@ async def test_a_second_run_stores_nothing_new(fast: Settings, stores: Stores, s
     assert second.cycle == first.cycle + 1
 
 
-async def test_validators_are_sent_unless_a_full_crawl_is_asked_for(
-    fast: Settings, stores: Stores, site: Site
-) -> None:
+async def test_validators_are_sent_unless_a_full_crawl_is_asked_for(fast: Settings, stores: Stores, site: Site) -> None:
     site.pages["/page/0"] = Page(site.pages["/page/0"].body, etag='"a"')
     await crawl(fast, stores, brand(fast, site))
     again = await crawl(fast, stores, brand(fast, site))
@@ -102,9 +100,7 @@ async def test_validators_are_sent_unless_a_full_crawl_is_asked_for(
     assert "fetched/not_modified" not in full.reasons
 
 
-async def test_a_changed_page_is_stored_again_and_a_gone_one_leaves(
-    fast: Settings, stores: Stores, site: Site
-) -> None:
+async def test_a_changed_page_is_stored_again_and_a_gone_one_leaves(fast: Settings, stores: Stores, site: Site) -> None:
     await crawl(fast, stores, brand(fast, site))
     site.pages["/page/39"] = Page(b"<title>P-00039</title><p>It has a new and better text now.</p>")
     site.pages["/page/38"] = Page(b"", status=410)

@@ -7,7 +7,7 @@ import pytest
 from answer_parts import FixedIndex, asked, chunk
 from numpy.typing import NDArray
 
-from ray_app.answer.retrieve import Opened, Retriever, fuse
+from ray_app.answer.retrieve import Opened, Retriever, fuse, trusted
 from ray_app.config import Settings, with_changes
 from ray_app.errors import BadVector, NoGeneration, VectorStoreDown
 from ray_app.index.generation import Generation
@@ -98,6 +98,22 @@ async def test_vectors_of_another_model_are_never_compared(
     assert got.dense == ()
     assert all("dense" not in h.scores for h in got.bm25)
     assert got.degraded == ("embedder: the index was made with another model",)
+
+
+async def test_where_the_embedder_knows_no_word_keywords_lead(
+    index: FixedIndex, embedder: HashEmbedder, settings: Settings, opened: Opened
+) -> None:
+    class Foreign(HashEmbedder):
+        def count(self, text: str) -> int:
+            return len(text)  # every letter a piece
+
+    got = await Retriever(index, Foreign(), settings).search(asked("printer paper"), opened)
+    assert got.foreign == 1.0
+    fused = fuse(got, with_changes(settings, retrieval={"dense_weight": 1.0}).retrieval)
+    best = max(h.scores["bm25"] for h in fused)
+    assert fused[0].scores["bm25"] == best
+    assert fused[0].score == pytest.approx(trusted(1.0, 1.0) + 1 - trusted(1.0, 1.0))
+    assert trusted(0.5, 0.0) == 0.5
 
 
 class Down(MemoryVectorStore):

@@ -1,0 +1,65 @@
+"""One local Ray with its dashboard for all tests of this folder; each test works on brands of its own."""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Iterator
+
+import pytest
+
+import ray_app.on_ray  # noqa: F401  # before any test imports ray, which reads the environment at once
+from ray_app.config import Settings, load
+from ray_app.store.stores import Stores, open_stores
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@pytest.fixture(scope="session")
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Settings]:
+    """The settings of a running local cluster of two CPUs."""
+    import ray
+
+    from ray_app.on_ray.session import start_local
+
+    folder = tmp_path_factory.mktemp("cluster")
+    before = dict(os.environ)
+    os.environ["BACKLINE_DATA_DIR"] = str(folder / "data")  # jobs load their settings from what they inherit
+    os.environ["BACKLINE_RETRIEVAL__RERANKER"] = "maxsim"
+    os.environ["BACKLINE_SCHEDULE__TICK_S"] = "0.5"
+    ports = {"port": free_port(), "dashboard_port": free_port()}
+    settings = load(serve=ports, ray={"num_cpus": 2, "object_store_mb": 200}, crawl={"rate": 0.0})
+    os.environ["BACKLINE_SERVE__PORT"] = str(ports["port"])
+    os.chdir(folder)
+    start_local(settings, dashboard=True)
+    try:
+        yield settings
+    finally:
+        ray.shutdown()
+        os.environ.clear()
+        os.environ.update(before)
+
+
+@pytest.fixture
+def stores(cluster: Settings) -> Iterator[Stores]:
+    opened = open_stores(cluster)
+    yield opened
+    opened.close()
+
+
+# Ray's own resources (sockets, child processes it leaves to the system) are not ours to close.
+RAY_WARNINGS = (
+    "ignore::ResourceWarning",
+    "ignore::DeprecationWarning:ray",
+    "ignore::FutureWarning:ray",
+    "ignore::pytest.PytestUnraisableExceptionWarning",
+)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    for line in RAY_WARNINGS:
+        config.addinivalue_line("filterwarnings", line)

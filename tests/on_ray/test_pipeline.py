@@ -1,0 +1,152 @@
+"""Crawl, embed and publish on a real Ray, with the bundled sites and a real Chroma."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import threading
+import time
+from collections.abc import Iterator
+
+import pytest
+import ray
+
+from ray_app.config import Settings
+from ray_app.demo.server import SITE, DemoSite
+from ray_app.errors import LeaseHeld
+from ray_app.index.generation import Generation
+from ray_app.index.layout import generation_path
+from ray_app.index.publish import collection_name
+from ray_app.ingest.brands import BrandConfig, make_brand
+from ray_app.on_ray.pipeline import Pipeline, Steps
+from ray_app.on_ray.scrape_pool import fetch_actor
+from ray_app.on_ray.vector_owner import vector_store
+from ray_app.records import UrlState
+from ray_app.store.lease import Lease
+from ray_app.store.stores import Stores
+
+pytestmark = [pytest.mark.on_ray, pytest.mark.timeout(300)]
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DemoSite]:
+    """The bundled sites in a copy that a test may change."""
+    root = tmp_path_factory.mktemp("site") / "copy"
+    shutil.copytree(SITE, root)
+    with DemoSite(root) as running:
+        yield running
+
+
+def brand(settings: Settings, site: DemoSite, name: str, of: str = "pellandine") -> BrandConfig:
+    fields = {"start_urls": (site.urls()[of],), "allow_hosts": ("127.0.0.1",), "rate": 0.0}
+    return make_brand(name, fields, settings.crawl)
+
+
+def live(stores: Stores, name: str) -> Generation:
+    generation = stores.catalog.live(name)
+    assert generation
+    return Generation.open(generation_path(stores.index_root, name, generation))
+
+
+def test_two_brands_side_by_side_and_again(cluster: Settings, stores: Stores, site: DemoSite) -> None:
+    configs = [brand(cluster, site, name, name) for name in ("pellandine", "tarnwald")]
+    first = Pipeline(cluster, stores).run(configs, Steps())
+    assert [result.error for result in first] == ["", ""]
+    assert all(result.embed and result.embed.published and result.embed.embedded > 50 for result in first)
+    generation = live(stores, "pellandine")
+    assert "marzipan-0417" not in " ".join(chunk.text for chunk in generation.chunks()), "robots.txt forbids that page"
+    assert any(chunk.anchor == "#page=7" and "Rotary speaker speed" in chunk.text for chunk in generation.chunks())
+
+    second = Pipeline(cluster, stores).run(configs, Steps())
+    for before, after in zip(first, second, strict=True):
+        assert before.embed and after.embed and after.crawl
+        assert not after.embed.published
+        assert after.embed.embedded == 0
+        assert after.embed.generation == before.embed.generation
+        assert after.crawl.stored == 0
+
+
+def test_chroma_holds_what_the_generation_holds(cluster: Settings, stores: Stores) -> None:
+    generation = live(stores, "pellandine")
+    store = vector_store(cluster)
+    collection = collection_name("pellandine", generation.manifest.model)
+    assert store.ids(collection) == set(generation.chunk_ids())
+    found = store.query(collection, generation.vectors[3].astype("float32"), 1)
+    assert found[0][0] == generation.chunk_ids()[3]
+    assert found[0][1] == pytest.approx(1.0, abs=1e-2)
+
+
+def test_the_vector_owner_comes_back_after_a_kill(cluster: Settings, stores: Stores) -> None:
+    generation = live(stores, "tarnwald")
+    store = vector_store(cluster)
+    collection = collection_name("tarnwald", generation.manifest.model)
+    held = store.count(collection)
+    owner = ray.get_actor("vector-owner", namespace=cluster.ray.namespace)
+    os.kill(pid_of(owner), signal.SIGKILL)
+    assert store.count(collection) == held > 0
+
+
+def test_killed_workers_lose_nothing(cluster: Settings, stores: Stores, site: DemoSite) -> None:
+    config = brand(cluster, site, "wounded")
+    scraper = fetch_actor(cluster, 0)
+    stop = threading.Event()
+
+    def kill_now_and_then() -> None:
+        names = ("scraper:0", "extractor:wounded:0")
+        for turn in range(4):
+            if stop.wait(0.7):
+                return
+            try:
+                victim = ray.get_actor(names[turn % 2], namespace=cluster.ray.namespace)
+                os.kill(pid_of(victim), signal.SIGKILL)
+            except (ValueError, ray.exceptions.RayActorError, ProcessLookupError):
+                continue  # not made yet, or just dead
+
+    killer = threading.Thread(target=kill_now_and_then)
+    killer.start()
+    try:
+        result = Pipeline(cluster, stores).run_brand(config, Steps(embed=False))
+    finally:
+        stop.set()
+        killer.join()
+    assert result.crawl and result.crawl.complete
+    states = {row.url.rsplit("/", 1)[-1]: row.state for row in stores.ledger.urls("wounded")}
+    reference = {row.url.rsplit("/", 1)[-1]: row.state for row in stores.ledger.urls("pellandine")}
+    assert states == reference
+    assert UrlState.FAILED not in states.values()
+    assert ray.get(scraper.__ray_ready__.remote())
+
+
+def test_a_second_run_on_a_brand_is_refused(cluster: Settings, stores: Stores, site: DemoSite) -> None:
+    config = brand(cluster, site, "pellandine")
+    with Lease(stores.ledger, "pellandine", label="ingest", ttl_s=60):
+        with pytest.raises(LeaseHeld, match="ingest"):
+            Pipeline(cluster, stores).run_brand(config, Steps())
+        (result,) = Pipeline(cluster, stores).run([config], Steps())
+    assert "ingest" in result.error
+
+
+def test_a_changed_page_embeds_only_what_is_new(cluster: Settings, stores: Stores, site: DemoSite) -> None:
+    before = live(stores, "tarnwald")
+    page = site.root / "tarnwald" / "support" / "error-codes.html"
+    page.write_bytes(
+        page.read_bytes().replace(b"</main>", b"<h2 id=new>ERR 99</h2><p>The reverb tank is empty.</p></main>")
+    )
+    os.utime(page, (time.time() + 5, time.time() + 5))
+    result = Pipeline(cluster, stores).run_brand(brand(cluster, site, "tarnwald", "tarnwald"), Steps())
+    assert result.crawl and result.crawl.stored == 1, result.crawl
+    assert result.embed and result.embed.published
+    assert 1 <= result.embed.embedded <= 3
+    after = live(stores, "tarnwald")
+    assert any(chunk.anchor == "#new" for chunk in after.chunks())
+    assert after.manifest.parent == before.name
+
+
+def pid_of(actor: object) -> int:
+    """The process of an actor, as the cluster knows it."""
+    from ray.util.state import get_actor
+
+    state = get_actor(actor._actor_id.hex())  # type: ignore[attr-defined]
+    assert state and state.pid
+    return int(state.pid)
