@@ -14,7 +14,7 @@ import yaml
 from ray._private.label_utils import validate_node_labels
 from ray.autoscaler._private.util import prepare_config, validate_config
 
-from ray_app.on_ray.session import CLUSTER_ENVIRONMENT
+from ray_app.on_ray import CLUSTER_ENVIRONMENT
 
 FILE = Path(__file__).parents[2] / "cluster.yaml"
 COMMANDS = ("setup_commands", "head_setup_commands", "head_start_ray_commands", "worker_start_ray_commands")
