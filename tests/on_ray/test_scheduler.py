@@ -33,7 +33,9 @@ def test_the_seven_jobs_are_planned_and_none_runs_at_once(cluster: Settings, sto
 
 def test_a_job_runs_as_a_ray_job_and_its_end_is_recorded(cluster: Settings, stores: Stores) -> None:
     run_id = run_now(cluster, "cache-cleanup")
-    eventually(lambda: any(r.submission_id == run_id and r.state == "done" for r in stores.runs.history("cache-cleanup")))
+    eventually(
+        lambda: any(r.submission_id == run_id and r.state == "done" for r in stores.runs.history("cache-cleanup"))
+    )
 
 
 def test_after_a_kill_it_goes_on_where_it_was(cluster: Settings, stores: Stores) -> None:

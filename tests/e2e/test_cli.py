@@ -1,0 +1,147 @@
+"""The program as a person uses it: separate processes, nothing running before or after."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from ray_app.demo.server import DemoSite
+
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300)]
+
+BACKLINE = str(Path(sys.executable).with_name("backline"))
+
+
+@pytest.fixture(scope="module")
+def site() -> Iterator[DemoSite]:
+    with DemoSite() as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("home")
+
+
+def environment(folder: Path) -> dict[str, str]:
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("BACKLINE_", "RAY_"))}
+    return kept | {"BACKLINE_DATA_DIR": str(folder / "data"), "BACKLINE_RETRIEVAL__RERANKER": "maxsim"}
+
+
+def backline(folder: Path, *args: str, code: int = 0) -> str:
+    """Standard output of a command that ends with ``code``."""
+    done = subprocess.run(
+        [BACKLINE, *args], cwd=folder, env=environment(folder), capture_output=True, text=True, check=False
+    )
+    assert done.returncode == code, f"{args}: {done.returncode}\n{done.stdout}\n{done.stderr}"
+    return done.stdout if code == 0 else done.stderr
+
+
+def ingest_arguments(site: DemoSite, brand: str, rate: str = "0") -> list[str]:
+    url = site.urls()["pellandine"]
+    return ["ingest", "--brand", brand, "--url", url, "--allow-host", "127.0.0.1", "--rate", rate]
+
+
+def outcome(folder: Path, brand: str) -> dict[str, Any]:
+    rows = [json.loads(line) for line in backline(folder, "urls", "--brand", brand, "--json").splitlines()]
+    return {row["url"]: (row["state"], row["reason"], row["content_hash"]) for row in rows}
+
+
+def test_init_writes_what_it_says_and_leaves_what_is_there(folder: Path) -> None:
+    assert "wrote brands.yaml" in backline(folder, "init")
+    assert "left as it is" in backline(folder, "init")
+    assert (folder / "backline.toml").exists()
+
+
+def test_ingest_then_ask_without_anything_running(folder: Path, site: DemoSite) -> None:
+    (brand,) = json.loads(backline(folder, *ingest_arguments(site, "pellandine"), "--json"))["brands"]
+    assert brand["error"] is None
+    assert brand["embed"]["published"]
+    answer = json.loads(
+        backline(
+            folder, "ask", "Which buttons do I hold to factory reset the PL-61?", "--brand", "pellandine", "--json"
+        )
+    )
+    assert "LAYER" in answer["answer"]
+    assert answer["citations"][0]["url"].endswith("/support/factory-reset.html#reset-pl-61")
+    shown = backline(folder, "ask", "Which buttons do I hold to factory reset the PL-61?", "--brand", "pellandine")
+    assert "[1]" in shown
+    assert "factory-reset.html#reset-pl-61" in shown
+
+
+def test_killed_at_any_moment_the_same_command_completes_it(folder: Path, site: DemoSite) -> None:
+    command = [BACKLINE, *ingest_arguments(site, "killed", rate="8")]
+    process = subprocess.Popen(command, cwd=folder, env=environment(folder), stderr=subprocess.PIPE, text=True)
+    assert process.stderr
+    children: list[psutil.Process] = []
+    for line in process.stderr:
+        if '"crawl_progress"' in line and json.loads(line)["handled"] >= 3:
+            children = psutil.Process(process.pid).children(recursive=True)
+            process.send_signal(signal.SIGKILL)
+            break
+    process.wait()
+    process.stderr.close()
+    _, alive = psutil.wait_procs(children, timeout=20)
+    assert alive == [], "Ray must end with the process that started it"
+    done = json.loads(backline(folder, *ingest_arguments(site, "killed"), "--json"))["brands"][0]
+    assert done["crawl"]["resumed"]
+    assert done["crawl"]["complete"]
+    assert outcome(folder, "killed") == outcome(folder, "pellandine")
+
+
+def test_commands_that_look(folder: Path, site: DemoSite) -> None:
+    url = site.urls()["pellandine"]
+    assert "start URL" in backline(folder, "why", url)
+    assert "robots.txt does not allow it" in backline(folder, "why", url + "internal/dealer-notes.html")
+    names = [json.loads(line)["brand"] for line in backline(folder, "brands", "--json").splitlines()]
+    assert names == ["killed", "pellandine"]
+    generations = backline(folder, "index", "list", "--json").splitlines()
+    assert [json.loads(line)["live"] for line in generations] == [True, True]
+    hits = json.loads(backline(folder, "search", "E-07", "--brand", "pellandine", "--json"))["hits"]
+    assert any("E-07" in hit["text"] for hit in hits[:3])
+    assert len(backline(folder, "schedule", "list", "--json").splitlines()) == 7
+    assert json.loads(backline(folder, "status", "--json")) == {"running": False}
+    assert '"state":"bad"' not in backline(folder, "doctor", "--json").replace('"serve.port","state":"bad"', "")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "words"),
+    [
+        (["ask", "Is it?", "--brand", "nobody"], 2, "No brand"),
+        (["crawl", "--brand", "nobody"], 2, "--url"),
+        (["crawl", "--brand", "Bad Name", "--url", "http://x.example/"], 2, "a-z"),
+        (["crawl", "--brand", "x", "--url", "ftp://x.example/"], 2, "http"),
+        (["why", "http://never.example/"], 2, "No crawl has ever seen"),
+        (["eval", "--beir", "/nowhere"], 2, "nowhere"),
+    ],
+)
+def test_wrong_use_is_told_in_words(folder: Path, arguments: list[str], code: int, words: str) -> None:
+    told = backline(folder, *arguments, code=code)
+    assert words in told
+    assert "Traceback" not in told
+
+
+def test_the_demo_answers_and_leaves_nothing_behind(folder: Path) -> None:
+    def rays() -> set[int]:
+        return {p.pid for p in psutil.process_iter(["name"]) if p.info["name"] in ("raylet", "gcs_server", "haproxy")}
+
+    before = rays()
+    started = time.monotonic()
+    shown = backline(folder, "demo")
+    assert shown.count("[1]") >= 5
+    assert "was not answered" not in shown
+    assert time.monotonic() - started < 240
+    deadline = time.monotonic() + 20
+    while rays() - before and time.monotonic() < deadline:
+        time.sleep(0.5)
+    assert rays() - before == set()
