@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import shutil
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
@@ -20,6 +20,8 @@ from numpy.typing import NDArray
 
 from ray_app.records import Chunk, ModelId
 
+# The keys a run need not embed; a file, because workers on any node and after any restart must find them.
+KNOWN = "known-keys"
 # Rows read at once: about 2 MB of text and vectors each.
 READ_ROWS = 1_024
 
@@ -61,11 +63,16 @@ class Staging:
         self._dir = self._brand_dir / f"{model.name.replace('/', '_')}-{model.revision[:12]}-{model.dim}"
         self._dim = model.dim
 
-    def new_run(self) -> str:
-        """A fresh folder for one run's parts; returns its name."""
+    def new_run(self, known: Sequence[str]) -> str:
+        """A fresh folder for one run's parts; returns its name. ``known`` are the keys it need not embed."""
         run = uuid.uuid4().hex
         (self._dir / run).mkdir(parents=True)
+        (self._dir / run / KNOWN).write_text("\n".join(known), encoding="ascii")
         return run
+
+    def known(self, run: str) -> list[str]:
+        """The embedding keys whose vectors existed when the run began."""
+        return (self._dir / run / KNOWN).read_text(encoding="ascii").split()
 
     def write(self, run: str, table: pa.Table) -> int:
         """Write one part durably; returns its number of rows."""

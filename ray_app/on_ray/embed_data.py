@@ -72,10 +72,10 @@ class _ChunkTask:
 class _EmbedWorker:
     """An EmbedStage with its own model, in an actor of Ray Data."""
 
-    def __init__(self, settings: Settings, known: Any, threads: int | None) -> None:
+    def __init__(self, settings: Settings, staging: Staging, run: str, threads: int | None) -> None:
         configure(settings.log, component="embedder")
         os.nice(NICENESS)
-        self._stage = EmbedStage(load_embedder(settings.embedding, threads=threads), ray.get(known))
+        self._stage = EmbedStage(load_embedder(settings.embedding, threads=threads), staging.known(run))
 
     def __call__(self, batch: pa.Table) -> pa.Table:
         return self._stage(batch)
@@ -108,7 +108,7 @@ def embed_documents(
     _quiet()
     resources = ray.cluster_resources()
     plan = plan_workers(settings, resources.get("CPU", 1), resources.get("GPU", 0))
-    run = staging.new_run()
+    run = staging.new_run(known)
     rows = [{"part": document.page.part, "row": document.page.row} for document in documents]
     blocks = -(-len(rows) // DOCUMENTS_PER_BLOCK)
     (
@@ -118,7 +118,7 @@ def embed_documents(
         )
         .map_batches(
             _EmbedWorker,
-            fn_constructor_args=(settings, ray.put(list(known)), plan.threads),
+            fn_constructor_args=(settings, staging, run, plan.threads),
             batch_format="pyarrow",
             batch_size=CHUNKS_PER_BATCH,
             concurrency=plan.workers,
