@@ -14,13 +14,9 @@ import redis.asyncio
 from fastapi import FastAPI
 
 from ray_app import __version__
-from ray_app.answer.answerer import Answerer, Parts
-from ray_app.answer.cache import LocalCache, RedisCache
-from ray_app.answer.generate import ExtractiveGenerator
-from ray_app.answer.llm import LlmGenerator
-from ray_app.answer.ports import Cache, Reranker
+from ray_app.answer.answerer import Answerer, build_answerer
+from ray_app.answer.ports import Reranker
 from ray_app.answer.rerank import load_reranker
-from ray_app.answer.retrieve import Retriever
 from ray_app.api.app import create_app
 from ray_app.api.ports import BrandInfo, Services, TaskKind, TaskRecord
 from ray_app.api.schemas import AskResponse
@@ -52,7 +48,7 @@ BACKGROUND_QUESTIONS = 4
 class Reading:
     """The reranker in use, with the reason when it is not the one that was asked for."""
 
-    reranker: Reranker | None
+    reranker: Reranker
     fallback: str = ""
 
 
@@ -73,17 +69,11 @@ class Backend:
         self.reader = IndexReader(self.stores.catalog, self.stores.index_root)
         self.embedder = embedder
         self.reading = reading
-        self.cache = _cache(settings)
-        self.llm = LlmGenerator(settings.llm) if has_llm(settings) else None
-        retriever = Retriever(self.reader, embedder, settings, outside.vectors)
-        parts = Parts(
-            retriever=retriever,
-            extractive=ExtractiveGenerator(embedder),
-            reranker=reading.reranker,
-            llm=self.llm,
-            cache=self.cache,
+        # Health tells why; an answer only says which one read the passages.
+        instead = f"{reading.reranker.name} instead of {settings.retrieval.reranker}" if reading.fallback else None
+        self.answerer = build_answerer(
+            self.reader, embedder, settings, vectors=outside.vectors, reranker=(reading.reranker, instead)
         )
-        self.answerer = Answerer(parts, settings)
         self.tasks = TaskDesk(settings, self.stores, self.answerer, outside.board)
 
     def services(self) -> Services:
@@ -105,17 +95,11 @@ class Backend:
         self.stores.close()
 
 
-def has_llm(settings: Settings) -> bool:
-    """Whether an endpoint for answers is configured."""
-    return bool(settings.llm.api_key.get_secret_value() or settings.llm.ollama_base_url)
-
-
-def _cache(settings: Settings) -> Cache | None:
-    if settings.cache.ttl_s == 0:
-        return None
-    if url := settings.redis_url:
-        return RedisCache(url, settings.redis.timeout_s)
-    return LocalCache(settings.cache.max_entries)
+def generator_name(settings: Settings) -> str:
+    """The language model that writes answers, "extractive" when none is configured."""
+    if settings.llm.api_key.get_secret_value():
+        return settings.llm.model
+    return settings.llm.ollama_model if settings.llm.ollama_base_url else "extractive"
 
 
 async def local_app(settings: Settings) -> tuple[FastAPI, Callable[[], Awaitable[None]]]:
@@ -278,8 +262,8 @@ class HealthDesk:
         return {
             "version": __version__,
             "embedder": {"model": str(self._backend.embedder.model), **self._backend.embedder.describe()},
-            "reranker": {"name": reranker.name, "kind": reranker.kind} if reranker else None,
-            "generator": self._backend.llm.model if self._backend.llm else "extractive",
+            "reranker": {"name": reranker.name, "kind": reranker.kind},
+            "generator": generator_name(self._backend.settings),
         }
 
     async def _database(self) -> Finding:
@@ -307,7 +291,8 @@ class HealthDesk:
         return Finding("degraded", f"{fallback}; MaxSim over the embedder's token vectors reranks instead.")
 
     async def _llm(self) -> Finding:
-        return Finding() if self._backend.llm else Finding("ok", "None is configured; answers quote their sources.")
+        quotes = generator_name(self._backend.settings) == "extractive"
+        return Finding("ok", "None is configured; answers quote their sources." if quotes else "")
 
     async def _cache(self) -> Finding:
         if url := self._backend.settings.redis_url:

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import logging
+import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import orjson
 import psutil
 import ray
+from ray._private import worker
 
 from ray_app.config import Settings, export, share_with_children
 from ray_app.errors import ClusterUnavailable
@@ -103,7 +106,20 @@ def cluster_address(settings: Settings) -> str:
     return "" if settings.ray.address.startswith("http") else settings.ray.address
 
 
+def _cluster_messages_to_log() -> None:
+    """Ray prints what its raylets have to say to standard output, which belongs to results; the log takes it.
+
+    There is no setting for it in Ray 2.60; its worker module looks this function up by name.
+    """
+
+    def take(data: Mapping[str, Any], ignore_prefix: bool) -> None:
+        log.info("cluster_message", source=data.get("pid"), lines=data.get("lines"))
+
+    worker.print_to_stdstream = take
+
+
 def _attach(settings: Settings, address: str) -> None:
+    _cluster_messages_to_log()
     ray.init(address=address, namespace=settings.ray.namespace, log_to_driver=False, logging_level=logging.ERROR)
 
 
@@ -112,6 +128,7 @@ def start_local(settings: Settings, *, dashboard: bool) -> None:
     share_with_children(settings)
     # Job entry points say `python`: it must be the one that has Backline.
     export(LOCAL_ENVIRONMENT, path_first=str(Path(sys.executable).parent))
+    _cluster_messages_to_log()
     ray.init(
         address="local",
         namespace=settings.ray.namespace,
@@ -123,4 +140,19 @@ def start_local(settings: Settings, *, dashboard: bool) -> None:
         log_to_driver=False,
         logging_level=logging.ERROR,
     )
+    _end_with_this_process()
     log.info("ray_started", address=ray.get_runtime_context().gcs_address, dashboard=dashboard)
+
+
+def _end_with_this_process() -> None:
+    """See ``on_ray.reaper``: whatever way this process ends, soon after nothing that Ray started is left."""
+    started = psutil.Process().children(recursive=True)
+    processes = [f"{process.pid}:{process.create_time()}" for process in started]
+    read_end, write_end = os.pipe()
+    os.posix_spawn(
+        sys.executable,
+        [sys.executable, str(Path(__file__).with_name("reaper.py")), *processes],
+        {},
+        file_actions=[(os.POSIX_SPAWN_DUP2, read_end, 0), (os.POSIX_SPAWN_CLOSE, write_end)],
+    )
+    os.close(read_end)  # write_end stays open, and is not inherited, until this process is gone

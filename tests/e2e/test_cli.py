@@ -117,7 +117,7 @@ def test_commands_that_look(folder: Path, site: DemoSite) -> None:
 @pytest.mark.parametrize(
     ("arguments", "code", "words"),
     [
-        (["ask", "Is it?", "--brand", "nobody"], 2, "No brand"),
+        (["ask", "Is it?", "--brand", "nobody"], 2, "No such brand"),
         (["crawl", "--brand", "nobody"], 2, "--url"),
         (["crawl", "--brand", "Bad Name", "--url", "http://x.example/"], 2, "a-z"),
         (["crawl", "--brand", "x", "--url", "ftp://x.example/"], 2, "http"),
