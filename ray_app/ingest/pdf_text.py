@@ -12,7 +12,8 @@ from ray_app.ingest.pdf_lines import Line
 
 PARAGRAPH_GAP = 1.4  # of the usual distance between lines: more is a new paragraph
 OTHER_SIZE = 0.15  # relative difference of font height that begins a new paragraph
-FULL_LINE = 0.15  # a line ending within this share of the width from the right edge goes on in the next
+ROW_STEP = 1.5  # of the font's height: lines further apart are rows of a table or a list, not wrapped prose
+SLACK = 0.02  # of the width: how far a full line may stay short of where its next word would not have fitted
 HEADING_SIZE = 1.15  # of the body's font height
 MAX_HEADING_CHARS = 120
 MAX_HEADING_LEVELS = 3
@@ -143,9 +144,17 @@ def _join(block: Sequence[Line]) -> str:
             parts.append(_unhyphened(text, following.text))
         else:
             same_row = abs(line.bottom - following.bottom) < 0.3 * line.size
-            full = line.right >= right - FULL_LINE * width
+            # Prose goes on where the next word did not fit; rows of a table end wherever they end.
+            close = line.bottom - following.bottom <= ROW_STEP * line.size
+            full = close and line.right + _first_word(following) > right - SLACK * width
             parts.append(text + (" " if full or same_row else "\n"))
     return _LEADERS.sub(" … ", _BULLET.sub("- ", "".join(parts)))
+
+
+def _first_word(line: Line) -> float:
+    """Points that the line's first word and the space before it take, about."""
+    word = line.text.partition(" ")[0]
+    return (len(word) + 1) * (line.right - line.left) / len(line.text)
 
 
 def _broken_word(text: str, following: str) -> bool:

@@ -11,6 +11,8 @@ from reportlab.pdfgen.canvas import Canvas
 
 from ray_app.errors import ExtractError
 from ray_app.ingest.extract_pdf import PdfLimits, extract
+from ray_app.ingest.pdf_lines import Line
+from ray_app.ingest.pdf_text import paragraphs
 from ray_app.records import Document
 
 URL = "https://help.example.com/manuals/fan%20x100.pdf"
@@ -160,3 +162,21 @@ def test_what_cannot_be_read_has_a_reason() -> None:
 def test_the_same_file_gives_the_same_hash() -> None:
     body = Manual().page(PARAGRAPH).bytes()
     assert read(body).content_hash == read(body).content_hash != read(Manual().page(["Other."]).bytes()).content_hash
+
+
+class TestParagraphs:
+    def test_wrapped_prose_is_one_line_and_table_rows_are_many(self) -> None:
+        prose = [
+            Line("It lowers the polyphony by 24 voices", 11, 40, 376, 219),
+            Line("while a sound is played.", 11, 40, 276, 207),
+        ]
+        assert paragraphs(prose) == "It lowers the polyphony by 24 voices while a sound is played."
+        rows = [
+            Line("CC 66 Sostenuto 0 to 63 off", 9, 47, 360, 448),
+            Line("CC 67 Soft pedal 0 to 63 off", 9, 47, 362, 433),
+        ]
+        assert paragraphs(rows) == "CC 66 Sostenuto 0 to 63 off\nCC 67 Soft pedal 0 to 63 off"
+
+    def test_a_line_that_had_room_for_the_next_word_ends_there(self) -> None:
+        address = [Line("Pellandine Instruments", 10, 40, 150, 200), Line("Harbour Street 4, Riga", 10, 40, 300, 188)]
+        assert paragraphs(address) == "Pellandine Instruments\nHarbour Street 4, Riga"
