@@ -15,6 +15,22 @@ from ray_app.config import Settings, load
 RAY_FOLDERS = ("on_ray", "e2e")
 
 
+# In these folders Ray runs in the same process, and its warnings are not ours to mend.
+RAY_WARNINGS = (
+    "ignore::DeprecationWarning",
+    "ignore::FutureWarning",
+    "ignore::ResourceWarning",
+    "ignore::pytest.PytestUnraisableExceptionWarning",
+)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if any(folder in item.path.parts for folder in RAY_FOLDERS):
+            for line in RAY_WARNINGS:
+                item.add_marker(pytest.mark.filterwarnings(line))
+
+
 def _uses_ray(request: pytest.FixtureRequest) -> bool:
     return any(folder in Path(request.node.fspath).parts for folder in RAY_FOLDERS)
 

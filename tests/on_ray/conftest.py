@@ -49,17 +49,3 @@ def stores(cluster: Settings) -> Iterator[Stores]:
     opened = open_stores(cluster)
     yield opened
     opened.close()
-
-
-# Ray's own resources (sockets, child processes it leaves to the system) are not ours to close.
-RAY_WARNINGS = (
-    "ignore::ResourceWarning",
-    "ignore::DeprecationWarning:ray",
-    "ignore::FutureWarning:ray",
-    "ignore::pytest.PytestUnraisableExceptionWarning",
-)
-
-
-def pytest_configure(config: pytest.Config) -> None:
-    for line in RAY_WARNINGS:
-        config.addinivalue_line("filterwarnings", line)
