@@ -1,4 +1,4 @@
-"""What a question asks for: its text made comparable, its search words, its identifiers."""
+"""What a question asks for: its text made comparable, and its search words."""
 
 from __future__ import annotations
 
@@ -19,22 +19,6 @@ MAX_NAME_CHARS = 200  # of a product name
 
 _JOINERS = frozenset("\u200c\u200d")  # zero-width, but part of Persian and Indic spelling
 _WORD = re.compile(r"\w")
-_IDENTIFIER = re.compile(r"(?<![\w-])(?=[\w./+-]*\d)(?=[\w./+-]*[^\W\d_])\w+(?:[-./+]\w+)*", re.UNICODE)
-# First code points of scripts that tell a language, or nearly so; Latin text tells nothing.
-_SCRIPTS: tuple[tuple[str, str], ...] = (
-    ("HEBREW", "he"),
-    ("ARABIC", "ar"),
-    ("CYRILLIC", "ru"),
-    ("GREEK", "el"),
-    ("HIRAGANA", "ja"),
-    ("KATAKANA", "ja"),
-    ("HANGUL", "ko"),
-    ("CJK", "zh"),
-    ("THAI", "th"),
-    ("DEVANAGARI", "hi"),
-    ("ARMENIAN", "hy"),
-    ("GEORGIAN", "ka"),
-)
 # Words that ask, beyond the stop words: a passage need not hold them to hold the answer.
 _ASKING = (
     "about also any anyone anything being best both cannot doing done explain get gets getting give given go help "
@@ -54,8 +38,6 @@ class Ask:
     text: str  # what is embedded, reranked and searched: the product named, then the question
     terms: tuple[str, ...]  # search words with repeats, at most MAX_TERMS
     content: tuple[str, ...]  # distinct terms that an answer has to be about
-    identifiers: tuple[str, ...]  # model numbers, error codes: search words with letters and digits
-    lang: str  # BCP 47 primary tag guessed from the script, "" for Latin and unknown scripts
     weights: Mapping[str, float] = field(default_factory=dict)  # inverse document frequency of ``content``
 
     def weighted(self, weights: Mapping[str, float]) -> Ask:
@@ -81,8 +63,6 @@ def understand(question: Question, *, max_chars: int) -> Ask:
         text=search,
         terms=terms,
         content=content_terms(terms),
-        identifiers=_identifiers(search),
-        lang=guess_lang(text),
     )
 
 
@@ -104,23 +84,6 @@ def content_terms(terms: Iterable[str]) -> tuple[str, ...]:
     """``terms`` without repeats and without words that only ask; all of them when nothing else is left."""
     distinct = tuple(dict.fromkeys(terms))
     return tuple(t for t in distinct if t not in ASKING) or distinct
-
-
-def _identifiers(text: str) -> tuple[str, ...]:
-    found = unicodedata.normalize("NFKC", text).casefold()
-    return tuple(dict.fromkeys(_IDENTIFIER.findall(found)))
-
-
-def guess_lang(text: str) -> str:
-    """The language that the script of most letters stands for, "" when it stands for many."""
-    counts: dict[str, int] = {}
-    for letter in filter(str.isalpha, text[:500]):
-        name = unicodedata.name(letter, "")
-        lang = next((lang for script, lang in _SCRIPTS if name.startswith(script)), "")
-        counts[lang] = counts.get(lang, 0) + 1
-    if "ja" in counts and counts.keys() <= {"ja", "zh"}:
-        return "ja"  # Japanese is written with Chinese characters too
-    return max(counts, key=lambda lang: counts[lang], default="")
 
 
 def _bounded(history: tuple[Turn, ...]) -> tuple[Turn, ...]:

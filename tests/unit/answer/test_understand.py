@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from ray_app.answer.understand import MAX_TURN_CHARS, MAX_TURNS, clean, guess_lang, understand
+from ray_app.answer.understand import MAX_TURN_CHARS, MAX_TURNS, clean, understand
 from ray_app.errors import BadQuestion
 from ray_app.records import Question, Turn
 
@@ -44,12 +44,11 @@ def test_clean_keeps_what_a_person_can_see(raw: str, wanted: str) -> None:
     assert clean(raw) == wanted
 
 
-def test_terms_content_and_identifiers() -> None:
+def test_terms_and_content() -> None:
     got = understand(Question("How do I update the MC-707 to v1.82, error E17?"), max_chars=100)
     assert got.text == "How do I update the MC-707 to v1.82, error E17?"
-    assert {"mc-707", "mc", "707", "update", "e17"} <= set(got.terms)
     assert "how" not in got.content
-    assert {"mc-707", "v1.82", "e17"} == set(got.identifiers)
+    assert {"mc-707", "update"} <= set(got.content)
 
 
 def test_a_question_of_nothing_but_asking_words_keeps_them() -> None:
@@ -61,22 +60,6 @@ def test_the_product_is_searched_for_unless_the_question_names_it() -> None:
     assert understand(Question("how loud is the mc-707?", product="MC-707"), max_chars=100).text == (
         "how loud is the mc-707?"
     )
-
-
-@pytest.mark.parametrize(
-    ("text", "lang"),
-    [
-        ("איך מאפסים", "he"),
-        ("كيف أعيد", "ar"),
-        ("как сбросить", "ru"),
-        ("リセット方法", "ja"),
-        ("重置", "zh"),
-        ("reset", ""),
-        ("12", ""),
-    ],
-)
-def test_language_by_script(text: str, lang: str) -> None:
-    assert guess_lang(text) == lang
 
 
 def test_history_is_bounded() -> None:
