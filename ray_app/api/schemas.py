@@ -48,9 +48,7 @@ class AskRequest(Request):
         description="in any language; the server's limit on its length is 4,000 characters by default"
     )
     brand: AnyBrand = ""
-    product: Text = Field(
-        "", max_length=200, description="the product asked about; its words join the question"
-    )
+    product: Text = Field("", max_length=200, description="the product asked about; its words join the question")
     lang: str = Field("", pattern=_LANG, description="only pages in this language (BCP 47 tag); empty: in any")
     history: list[Message] = Field([], max_length=MAX_TURNS, description="earlier messages, oldest first")
     stream: bool = Field(False, description="must be false: streaming is not available")

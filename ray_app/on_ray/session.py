@@ -17,7 +17,7 @@ import ray
 from ray._private import worker
 
 from ray_app.config import Settings, export, share_with_children
-from ray_app.errors import ClusterUnavailable
+from ray_app.errors import ClusterUnavailable, ConfigError
 from ray_app.observe.log import get_logger
 
 log = get_logger(__name__)
@@ -89,6 +89,7 @@ def connect(settings: Settings) -> Iterator[None]:
     try:
         if address:
             _attach(settings, address)
+            refuse_sqlite_on(sum(node["Alive"] for node in ray.nodes()), settings)
         else:
             start_local(settings, dashboard=False)
     except ConnectionError as error:
@@ -99,6 +100,14 @@ def connect(settings: Settings) -> Iterator[None]:
         yield
     finally:
         ray.shutdown()
+
+
+def refuse_sqlite_on(nodes: int, settings: Settings) -> None:
+    """Raises ConfigError when several nodes would write one SQLite file, which loses data on network file systems."""
+    if nodes > 1 and settings.database_url.startswith("sqlite"):
+        raise ConfigError(
+            f"The cluster has {nodes} nodes, and SQLite serves one.", hint="Set DATABASE_URL to a PostgreSQL database."
+        )
 
 
 def cluster_address(settings: Settings) -> str:
