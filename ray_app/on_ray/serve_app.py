@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 from typing import Any
 
@@ -128,6 +129,10 @@ def build_app(args: ServeArgs) -> serve.Application:
     return application(args.settings(), args.torch_threads)
 
 
+# Serve makes the arguments from this class; with annotations as strings it would hand over a plain dict.
+build_app.__annotations__["args"] = ServeArgs
+
+
 def application(settings: Settings, threads: int = 0) -> serve.Application:
     """The deployments over ready settings, which travel to the replicas as they are."""
     quiet = LoggingConfig(log_level="WARNING", enable_access_log=False)
@@ -139,6 +144,7 @@ def application(settings: Settings, threads: int = 0) -> serve.Application:
 
 def deploy(settings: Settings) -> None:
     """Start the application in this session's cluster and wait until it answers."""
+    logging.getLogger("ray.serve").setLevel(logging.WARNING)  # it tells of every step, to the terminal
     serve.start(http_options={"host": settings.serve.host, "port": settings.serve.port})
     serve.run(application(settings), name=APP_NAME, route_prefix="/")
 

@@ -11,13 +11,14 @@ from urllib.parse import urlsplit
 import httpx
 import pytest
 import yaml
+from pydantic import ValidationError
 
 from ray_app.config import Settings
 from ray_app.demo.questions import DEMO_QUESTIONS, UNANSWERABLE, DemoQuestion
 from ray_app.demo.server import DemoSite
 from ray_app.ingest.brands import make_brand
 from ray_app.on_ray.pipeline import Pipeline, Steps
-from ray_app.on_ray.serve_app import DEFAULTS, ServeArgs, deploy, undeploy
+from ray_app.on_ray.serve_app import DEFAULTS, ServeArgs, build_app, deploy, undeploy
 from ray_app.store.stores import open_stores
 
 pytestmark = [pytest.mark.on_ray, pytest.mark.timeout(300)]
@@ -143,3 +144,11 @@ def test_serve_config_yaml_says_what_the_code_does_by_default() -> None:
     assert application["import_path"] == "ray_app.on_ray.serve_app:build_app"
     assert ServeArgs(**application["args"]) == ServeArgs()
     assert {d.pop("name"): d for d in application["deployments"]} == DEFAULTS
+
+
+def test_serve_builds_the_application_from_typed_arguments() -> None:
+    from ray.serve._private.api import call_user_app_builder_with_args_if_necessary as build
+
+    assert build(build_app, {"reranker": "maxsim"})
+    with pytest.raises(ValidationError, match="rerankr"):
+        build(build_app, {"rerankr": "maxsim"})
