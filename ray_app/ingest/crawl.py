@@ -86,7 +86,7 @@ class Crawler:
         self._clock = clock
 
     def run(self, lease: Lease, *, full: bool = False) -> CrawlReport:
-        """Crawl until nothing is due. ``full`` asks for every body again, without validators.
+        """Crawl until nothing is due. ``full`` asks for every body again and stores its text anew.
 
         Raises LeaseLost when another run has taken the brand over.
         """

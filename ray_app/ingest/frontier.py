@@ -80,7 +80,8 @@ class Frontier:
             yield batch
 
     def _prepared(self, task: FetchTask) -> FetchTask:
-        return dataclasses.replace(task, etag="", last_modified="") if self._full else task
+        """A full crawl asks as if nothing were stored: that also brings back texts the page store has lost."""
+        return dataclasses.replace(task, etag="", last_modified="", content_hash="") if self._full else task
 
     def _batch_size(self) -> int:
         if self._config.rate == 0:

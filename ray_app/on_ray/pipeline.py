@@ -78,7 +78,7 @@ class Steps:
 
     crawl: bool = True
     embed: bool = True
-    full: bool = False  # ask for every body again, without validators
+    full: bool = False  # ask for every body again and store its text anew
     resume_only: bool = False  # finish a crawl that was cut off, never begin a new one
     wait_s: float = 0.0  # how long to wait for another run on the same brand to end
 

@@ -98,6 +98,8 @@ async def test_validators_are_sent_unless_a_full_crawl_is_asked_for(fast: Settin
     full = await crawl(fast, stores, brand(fast, site), full=True)
     assert again.reasons["fetched/not_modified"] == 1
     assert "fetched/not_modified" not in full.reasons
+    assert full.stored == PAGES, "texts that the page store lost are there again"
+    assert len(stores.ledger.documents("acme")) == PAGES
 
 
 async def test_a_changed_page_is_stored_again_and_a_gone_one_leaves(fast: Settings, stores: Stores, site: Site) -> None:
