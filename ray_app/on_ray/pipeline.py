@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from ray.exceptions import RayError
 
 from ray_app.config import Settings
 from ray_app.errors import BacklineError, ChecksumMismatch, IndexingError
@@ -104,6 +105,9 @@ class Pipeline:
         except BacklineError as error:
             log.error("brand_failed", brand=config.name, error=error.kind, detail=str(error))
             return BrandResult(config.name, error=str(error))
+        except RayError as error:  # a worker's error, or a worker that Ray could not keep alive
+            log.error("brand_failed", brand=config.name, error=type(error).__name__, exc_info=error)
+            return BrandResult(config.name, error=f"A worker failed: {str(error).strip().splitlines()[-1]}")
 
     def run_brand(self, config: BrandConfig, steps: Steps) -> BrandResult:
         """One brand under one lease. Raises BacklineError."""
