@@ -27,7 +27,7 @@ types: $(STAMP)
 	$(BIN)/mypy
 
 unit: $(STAMP)
-	$(BIN)/python -m pytest tests/unit tests/site tests/contract
+	$(BIN)/python -m pytest tests/unit
 
 # constraints.txt pins every version; torch==2.13.0 in it is the CPU build where the index offers one.
 $(STAMP): pyproject.toml constraints.txt
