@@ -55,6 +55,13 @@ REASONS: dict[str, str] = {
     "pdf_broken": "the PDF could not be read",
     "pdf_no_text": "the PDF holds only images",
     "pdf_timeout": "reading the PDF took too long",
+    "pdf_crashed": "reading the PDF ended its process: it crashed, or wanted more memory than allowed",
+    "soft_404": "it answers as if it were there, but says that the page does not exist",
+    "login_wall": "it shows its content only to people who have signed in",
+    "cookie_wall": "it shows nothing but a request to accept cookies",
+    "js_shell": "it is an empty shell that a browser would fill by running scripts",
+    "bot_wall": "it asks for proof of not being a robot (captcha or challenge) instead of showing the page",
+    "quarantined": "all of its text speaks to a language model instead of to a reader, and was set aside",
     "extract_failed": "its text could not be extracted",
     "extract_crashed": "the extraction process died on it",
 }
@@ -111,6 +118,38 @@ class Section:
 
 
 @dataclass(frozen=True, slots=True)
+class Media:
+    """An image or a PDF that a page shows or links to."""
+
+    url: str  # absolute, normalised
+    text: str = ""  # alternative text, caption or link text
+    anchor: str = ""  # of the section it stands in
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """What a document says about products, as it is spelt there; see ingest.facts. Each tuple is without repeats."""
+
+    products: tuple[str, ...] = ()  # names of products the document is about, best first
+    models: tuple[str, ...] = ()  # model designations such as MC-707
+    part_numbers: tuple[str, ...] = ()
+    error_codes: tuple[str, ...] = ()
+    discontinued: bool = False  # it says that its product is no longer made, sold or supported
+    images: tuple[Media, ...] = ()
+    pdfs: tuple[Media, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Quarantined:
+    """Text taken out of a document because it speaks to a language model instead of to a reader."""
+
+    anchor: str  # of the section it stood in
+    text: str
+    score: float  # 0..1; see ingest.injection
+    signals: tuple[str, ...]  # what gave it away, stable names
+
+
+@dataclass(frozen=True, slots=True)
 class Document:
     """The text of one page or PDF, in sections."""
 
@@ -122,6 +161,8 @@ class Document:
     sections: tuple[Section, ...]
     content_hash: str  # of title and sections; see ingest.extract_html.content_hash
     fetched_at: float = 0.0
+    facts: Facts = Facts()
+    quarantine: tuple[Quarantined, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
