@@ -10,6 +10,7 @@ BacklineError
 │   ├── LeaseHeld            another run works on the brand
 │   ├── LeaseLost            this run was taken over
 │   └── StoreUnavailable     (retry)
+├── Interrupted              (retry) a person or a shutdown stopped it; the same command goes on
 ├── BlockedAddress           the guard refused to connect
 ├── ExtractError             a page or PDF could not be read
 ├── IndexingError
@@ -108,6 +109,13 @@ class StoreUnavailable(StoreError):
     """The database cannot be reached."""
 
     kind = "store-unavailable"
+    retryable = True
+
+
+class Interrupted(BacklineError):
+    """It was interrupted; run it again and it goes on where it stopped."""
+
+    kind = "interrupted"
     retryable = True
 
 

@@ -30,6 +30,12 @@ REASONS: dict[str, str] = {
     "noindex": "the page asks not to be indexed",
     "robots": "robots.txt does not allow it",
     "robots_unreachable": "robots.txt could not be read, which counts as not allowed",
+    "canonical": "it names another URL as its canonical address, which stands for both",
+    "near_duplicate": "its text is all but equal to that of another spelling of its URL, which stands for both",
+    "lastmod": "the sitemap says that it has not changed since it was read",
+    "unlinked": "a complete crawl found no link to it any more",
+    "trap": "it belongs to a pattern of URLs without end (calendar, filters, sessions)",
+    "host_down": "its host did not answer for so long that it was given up for this crawl",
     "scope": "it lies outside the brand's scope",
     "depth": "it lies deeper than the depth limit",
     "page_cap": "the page limit of this crawl was reached",
@@ -67,6 +73,14 @@ REASONS: dict[str, str] = {
 }
 
 
+class Kind(StrEnum):
+    """What a URL is asked for."""
+
+    PAGE = "page"  # HTML or PDF, to be indexed
+    SITEMAP = "sitemap"
+    ROBOTS = "robots"  # for the sitemaps it names
+
+
 @dataclass(frozen=True, slots=True)
 class FetchTask:
     """One URL to fetch, with what the ledger knows about it."""
@@ -79,6 +93,8 @@ class FetchTask:
     etag: str = ""  # validator of the stored text, "" when none
     last_modified: str = ""  # likewise
     content_hash: str = ""  # hash of the stored text, "" when none is stored
+    extractor: int = 0  # version of the extraction that made it
+    kind: Kind = Kind.PAGE
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +115,7 @@ class FetchResult:
     etag: str = ""
     last_modified: str = ""
     location: str = ""
+    sitemaps: tuple[str, ...] = ()  # of a robots.txt: those it names, or where one usually lies
     noindex: bool = False  # X-Robots-Tag said so
     nofollow: bool = False
     retry_at: float | None = None
@@ -185,6 +202,24 @@ class PageRef:
 
 
 @dataclass(frozen=True, slots=True)
+class Fingerprint:
+    """What tells equal and nearly equal texts; see ingest.fingerprint."""
+
+    words: str  # 32 hex digits, of the words in order whatever the markup
+    numbers: str  # 16 hex digits, of everything with a digit in it
+    simhash: int  # 64 bits, signed
+    shape: str  # 16 hex digits, of the words without digits and dates
+
+
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """An entry of a sitemap."""
+
+    url: str
+    lastmod: float = 0.0  # POSIX seconds; 0: not given
+
+
+@dataclass(frozen=True, slots=True)
 class PageOutcome:
     """What the workers report to the ledger about one URL: a FetchResult without its body, plus the extraction."""
 
@@ -204,7 +239,12 @@ class PageOutcome:
     title: str = ""
     content_hash: str = ""  # "" when no text is stored for this URL
     page: PageRef | None = None  # set when a new text was stored
-    links: tuple[str, ...] = ()
+    links: tuple[str, ...] = ()  # of a page; of a robots.txt or sitemap index: the sitemaps it names
+    listed: tuple[Listed, ...] = ()  # of a sitemap
+    canonical: str = ""  # what the page names as its canonical address, "" when itself or none
+    lang: str = ""
+    fingerprint: Fingerprint | None = None
+    extractor: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,7 +16,7 @@ from sqlalchemy.exc import ArgumentError, DatabaseError, InterfaceError, Operati
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from ray_app.errors import ConfigError, StoreError, StoreUnavailable
-from ray_app.store.schema import metadata
+from ray_app.store.migrate import prepare
 
 BUSY_S = 30.0  # a writer waits so long for another process; the longest transaction takes about a second
 CONNECT_S = 10  # an unreachable PostgreSQL is reported after so long
@@ -45,7 +45,11 @@ class Database:
         with self._errors():
             if self._is_sqlite:
                 _prepare_file(Path(str(self._url.database)))
-        self._create_tables()
+        try:
+            self._prepare_tables()
+        except StoreError:
+            self.close()
+            raise
 
     @property
     def _is_sqlite(self) -> bool:
@@ -82,11 +86,11 @@ class Database:
         """Closes the pooled connections."""
         self.engine.dispose()
 
-    def _create_tables(self) -> None:
+    def _prepare_tables(self) -> None:
         with self.write() as conn:
             if not self._is_sqlite:
                 conn.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": SCHEMA_LOCK})
-            metadata.create_all(conn)
+            prepare(conn)
 
     @contextmanager
     def _errors(self) -> Iterator[None]:

@@ -6,6 +6,8 @@ ledger row points to is an orphan of a crash, or was replaced, and is collected.
 
 from __future__ import annotations
 
+import dataclasses
+import json
 import os
 import re
 from collections import defaultdict
@@ -18,7 +20,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from ray_app.errors import StoreError, StoreUnavailable
-from ray_app.records import Document, PageRef, Section
+from ray_app.records import Document, Facts, Media, PageRef, Quarantined, Section
 
 SCHEMA = pa.schema(
     [
@@ -32,6 +34,9 @@ SCHEMA = pa.schema(
             "sections",
             pa.list_(pa.struct([("path", pa.list_(pa.string())), ("anchor", pa.string()), ("text", pa.string())])),
         ),
+        # JSON, for they are read whole and seldom; parts of Backline 0.1 lack them.
+        ("facts", pa.string()),
+        ("quarantine", pa.string()),
     ]
 )
 _BRAND = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
@@ -142,6 +147,8 @@ def _row(document: Document) -> dict[str, Any]:
             }
             for section in document.sections
         ],
+        "facts": _json(document.facts) if document.facts != Facts() else "",
+        "quarantine": _json(document.quarantine) if document.quarantine else "",
     }
 
 
@@ -161,7 +168,26 @@ def _document(brand: str, row: dict[str, Any]) -> Document:
         sections=sections,
         content_hash=row["content_hash"],
         fetched_at=row["fetched_at"],
+        facts=_facts(row.get("facts")),
+        quarantine=_quarantine(row.get("quarantine")),
     )
+
+
+def _json(value: object) -> str:
+    return _valid(json.dumps(value, default=dataclasses.asdict, ensure_ascii=False))
+
+
+def _facts(text: str | None) -> Facts:
+    if not text:
+        return Facts()
+    fields = json.loads(text)
+    for name in ("images", "pdfs"):
+        fields[name] = [Media(**one) for one in fields[name]]
+    return Facts(**{name: tuple(value) if isinstance(value, list) else value for name, value in fields.items()})
+
+
+def _quarantine(text: str | None) -> tuple[Quarantined, ...]:
+    return tuple(Quarantined(**{**one, "signals": tuple(one["signals"])}) for one in json.loads(text or "[]"))
 
 
 def _sync(folder: Path) -> None:

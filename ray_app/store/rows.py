@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import socket
 from dataclasses import dataclass
+from enum import StrEnum
 
 import psutil
 
@@ -23,6 +24,10 @@ class Discovery:
     hops: int = 0  # redirects that led to it
     state: UrlState = UrlState.QUEUED
     reason: str = "discovered"
+    template: str = ""  # see ingest.traps
+    sitemap: str = ""  # that lists it
+    lastmod: float = 0.0  # what that sitemap says
+    forced: bool = False  # looked at in every crawl, whatever its next visit is: a start URL
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +59,14 @@ class Holder:
         return f"{self.label} (process {self.pid} on {self.host})"
 
 
+class Mode(StrEnum):
+    """Which URLs a cycle is about."""
+
+    FULL = "full"  # everything that links lead to, asked for anew
+    DELTA = "delta"  # what may have changed since it was last looked at, and what is new
+    RETRY = "retry"  # what failed
+
+
 @dataclass(frozen=True, slots=True)
 class Cycle:
     """One pass over a brand's URLs. Each URL is settled at most once in it."""
@@ -62,6 +75,17 @@ class Cycle:
     started_at: float
     finished_at: float | None  # None while it is unfinished
     resumed: bool = False  # an earlier run began it
+    mode: Mode = Mode.DELTA
+    dropped: int = 0  # links over the cap of known URLs, which were not recorded
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """How a cycle ended."""
+
+    left: int  # URLs it did not come to
+    unlinked: int = 0  # texts that left because nothing links to them any more
+    dropped: int = 0  # links over the cap of known URLs, which were not recorded
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,10 +119,36 @@ class UrlRow:
     content_hash: str  # "" when no text is stored
     page_part: str | None
     page_row: int | None
-    canonical_url: str  # of a duplicate or a redirect: the URL that stands for it
+    canonical_url: str  # of a duplicate, an alias or a redirect: the URL that stands for it
     media_type: str
     title: str
     bytes: int  # on the wire
     seconds: float
     detail: str
     cycle_done: int  # the last cycle in which it was settled
+    cycle_due: int  # the cycle in which it waits; 0: in none
+    misses: int  # cycles in a row in which the server said that the stored text is no longer there
+    changed_at: float  # since when it is as it is
+    revisit_at: float  # a delta crawl leaves it alone before; 0: looks at it
+    sitemap: str  # that lists it
+    lastmod: float  # what that sitemap says
+    lang: str
+
+
+@dataclass(frozen=True, slots=True)
+class SitemapRow:
+    """What the ledger knows about one robots.txt or sitemap of a brand."""
+
+    url: str
+    brand: str
+    kind: str
+    state: UrlState
+    reason: str
+    status: int
+    parent: str
+    depth: int
+    attempts: int
+    entries: int
+    fetched_at: float
+    detail: str
+    cycle_done: int

@@ -21,7 +21,11 @@ from sqlalchemy import (
 # Keys compare byte by byte on both databases; PostgreSQL's locale order would differ from SQLite's.
 KEY = String().with_variant(Text(collation="C"), "postgresql")
 
+VERSION = 2  # of this layout; see store.migrate
+
 metadata = MetaData()
+
+layout = Table("layout", metadata, Column("version", Integer, primary_key=True, autoincrement=False))
 
 
 def _text(name: str) -> Column[str]:
@@ -72,20 +76,53 @@ urls = Table(
     Column("seconds", Double, nullable=False, server_default="0"),
     _text("detail"),
     Column("cycle_done", Integer, nullable=False),
+    # Since version 2
+    Column("host", KEY, nullable=False, server_default=""),  # authority of the URL
+    _count("cycle_due"),  # the cycle in which it waits to be settled; 0: in none
+    _count("cycle_seen"),  # the last full cycle that found a way to it
+    _count("misses"),  # cycles in a row in which the server said that its stored text is no longer there
+    _time("changed_at"),  # since when it is as it is
+    _time("revisit_at"),  # a delta crawl leaves it alone before
+    _time("lastmod"),  # what the sitemap says
+    Column("sitemap", KEY, nullable=False, server_default=""),  # that lists it
+    Column("template", KEY, nullable=False, server_default=""),  # see ingest.traps
+    Column("shape", KEY, nullable=False, server_default=""),  # likewise
+    Column("words_hash", KEY, nullable=False, server_default=""),  # see ingest.fingerprint, as the next two
+    Column("numbers_hash", KEY, nullable=False, server_default=""),
+    Column("simhash", BigInteger, nullable=False, server_default="0"),
+    _text("declared_canonical"),  # what the page names as its canonical address
+    _text("alias_of"),  # the URL whose text stands for this one's; see store.aliases
+    _text("alias_reason"),
+    _text("lang"),
+    _count("extractor"),  # version of the extraction that made the stored text
     CheckConstraint("(page_part IS NULL) = (content_hash = '')", name="text_has_hash"),
     CheckConstraint("(page_part IS NULL) = (page_row IS NULL)", name="page_has_row"),
 )
-# What is due, already in crawling order: Ledger.due reads only as many rows as it returns.
-Index("urls_due", urls.c.brand, urls.c.cycle_done, urls.c.depth, urls.c.discovered_at, urls.c.url)
-# Who holds a text, its owner first.
+# What waits, host by host and already in crawling order: Ledger.due reads only as many rows as it returns.
 Index(
-    "urls_text",
+    "urls_waiting",
     urls.c.brand,
-    urls.c.content_hash,
+    urls.c.cycle_due,
+    urls.c.host,
     urls.c.depth,
+    urls.c.discovered_at,
     urls.c.url,
-    sqlite_where=text("page_part IS NOT NULL"),
-    postgresql_where=text("page_part IS NOT NULL"),
+    sqlite_where=text("cycle_due > 0"),
+    postgresql_where=text("cycle_due > 0"),
+)
+Index(
+    "urls_listed",
+    urls.c.brand,
+    urls.c.sitemap,
+    sqlite_where=text("sitemap <> ''"),
+    postgresql_where=text("sitemap <> ''"),
+)
+Index(
+    "urls_alias",
+    urls.c.brand,
+    urls.c.alias_of,
+    sqlite_where=text("alias_of <> ''"),
+    postgresql_where=text("alias_of <> ''"),
 )
 
 cycles = Table(
@@ -95,6 +132,31 @@ cycles = Table(
     Column("number", Integer, primary_key=True, autoincrement=False),
     _time("started_at"),
     Column("finished_at", Double),  # null while the cycle runs or waits to be resumed
+    Column("mode", KEY, nullable=False, server_default="delta"),  # since version 2: full, delta or retry
+    _count("dropped"),  # since version 2: links over the cap of known URLs, which were not recorded
+)
+
+# robots.txt files and sitemaps: what they led to, apart from the URLs of pages.
+sitemaps = Table(
+    "sitemaps",
+    metadata,
+    Column("brand", KEY, primary_key=True),
+    Column("url", KEY, primary_key=True),
+    Column("kind", KEY, nullable=False),  # robots or sitemap
+    Column("state", KEY, nullable=False),
+    Column("reason", KEY, nullable=False),
+    _count("status"),
+    _text("parent"),
+    _count("depth"),
+    _count("attempts"),
+    _time("due_at"),
+    _text("etag"),
+    _text("last_modified"),
+    _count("entries"),
+    _time("fetched_at"),
+    _text("detail"),
+    _count("cycle_due"),
+    _count("cycle_done"),
 )
 
 # Never deleted: ``fence`` must grow for ever. A free lease has host "".

@@ -3,22 +3,26 @@
 **Replays.** A URL is settled once in a cycle; what comes later for the same cycle changes nothing, so a
 commit that is repeated after a crash has no effect.
 
-**Stored text.** A row keeps its text and validators until the server takes the text away: GONE, FETCHED
-without text, or SKIPPED. A failure, a retry, an unreachable robots.txt or the page limit takes nothing
-away, else one bad night of a server would empty the index.
+**Stored text.** A row keeps its text and validators until the server takes the text away: by a redirect, noindex,
+robots.txt, another media type or another text at once; by "not found", an empty page or a wall only when two cycles
+in a row say so. A failure, a retry, an unreachable robots.txt or the page limit takes nothing away, else one bad
+night of a server would empty the index.
+
+**Next visit.** A delta crawl looks at a page again when a tenth of the time for which it has not changed is over
+(the heuristic freshness of RFC 9111, 4.2.2), at the latest after a week, and at each crawl while that is under an hour.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from hashlib import blake2b
 from typing import Any
 
-from ray_app.records import PageOutcome, UrlState
-from ray_app.store.rows import Discovery
+from ray_app.records import Fingerprint, PageOutcome, UrlState
+from ray_app.store.rows import Cycle, Discovery, Mode
 
-# PostgreSQL takes no index entry over 2,704 bytes; brand, hash and numbers need about 150 of them.
+# PostgreSQL takes no index entry over 2,704 bytes; brand, host and numbers need about 400 of them.
 URL_BYTES = 2_048
 TEXT_CHARS = 500  # titles and details longer than this help nobody in a table
 VALIDATOR_CHARS = 1_000  # a longer validator would bloat every request; a cut one would never match
@@ -26,9 +30,24 @@ VALIDATOR_CHARS = 1_000  # a longer validator would bloat every request; a cut o
 # Reasons that a discovery gives for the address alone, before any fetch. Such a URL is not due again by itself;
 # a discovery that judges it otherwise (a shorter way to it, another configuration) puts it into the queue.
 # No reason that a fetch gives without a status may stand here, or each link to the URL would queue it again.
-JUDGED = frozenset({"scope", "depth", "url_too_long", "media_type"})
+JUDGED = frozenset({"scope", "depth", "url_too_long", "media_type", "trap"})
 CONFIRMED = frozenset({"not_modified", "unchanged"})  # FETCHED reasons that vouch for the stored text
-KEPT_SKIPS = frozenset({"robots_unreachable", "page_cap"})  # SKIPPED reasons that say nothing about the text
+KEPT_SKIPS = frozenset({"robots_unreachable", "page_cap", "host_down"})  # SKIPPED: they say nothing about the text
+# They say that the text is not there, and servers say so by mistake: believed the second time.
+MISSED = frozenset({"http_404", "http_410", "soft_404", "login_wall", "cookie_wall", "js_shell", "empty"})
+MISSES = 2
+# What may go better in the next crawl: a crawl that met it was not complete.
+TRANSIENT = frozenset(
+    {"timeout", "connect", "dns", "http_5xx", "http_429", "protocol", "slow_body", "bot_wall", "host_down"}
+    | {"robots_unreachable", "extract_crashed", "pdf_timeout", "pdf_crashed"}
+)
+
+REVISIT_SHARE = 0.1
+REVISIT_FLOOR_S = 3_600.0  # a shorter wait is none: who crawls twice in an hour wants to see what changed
+REVISIT_CAP_S = 7 * 86_400.0
+
+_TEXT = ("content_hash", "page_part", "page_row", "title", "etag", "last_modified", "lang", "extractor")
+_PRINT = ("words_hash", "numbers_hash", "simhash", "shape", "declared_canonical", "alias_of", "alias_reason")
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,18 +57,33 @@ class Known:
     url: str
     state: str
     reason: str
-    status: int
-    depth: int
-    hops: int
-    attempts: int
-    fetched_at: float
-    cycle_done: int
-    content_hash: str
-    page_part: str | None
-    page_row: int | None
-    title: str
-    etag: str
-    last_modified: str
+    status: int = 0
+    depth: int = 0
+    hops: int = 0
+    attempts: int = 0
+    fetched_at: float = 0.0
+    cycle_done: int = 0
+    cycle_due: int = 0
+    misses: int = 0
+    changed_at: float = 0.0
+    content_hash: str = ""
+    page_part: str | None = None
+    page_row: int | None = None
+    title: str = ""
+    etag: str = ""
+    last_modified: str = ""
+    lang: str = ""
+    extractor: int = 0
+    words_hash: str = ""
+    numbers_hash: str = ""
+    simhash: int = 0
+    shape: str = ""
+    declared_canonical: str = ""
+    alias_of: str = ""
+    alias_reason: str = ""
+    sitemap: str = ""
+    lastmod: float = 0.0
+    template: str = ""
 
 
 def plain(text: str, cap: int) -> str:
@@ -64,6 +98,11 @@ def address(url: str) -> str:
         return key
     digest = "#" + blake2b(key.encode(), digest_size=16).hexdigest()
     return key.encode()[: URL_BYTES - len(digest)].decode("utf-8", "ignore") + digest
+
+
+def host_of(url: str) -> str:
+    """``host`` or ``host:port`` of a normalised URL, by which its row waits; "" for what is none."""
+    return url.partition("://")[2].partition("/")[0][:300]
 
 
 def best(found: Iterable[Discovery]) -> dict[str, Discovery]:
@@ -88,15 +127,36 @@ def _rank(found: Discovery) -> tuple[bool, int, int]:
     return (found.state is not UrlState.QUEUED, found.depth, found.hops)
 
 
-def revives(known: Known, found: Discovery) -> bool:
-    """Whether the URL was ruled out by its address and ``found`` says it should be crawled after all."""
+def meet(known: Known, found: Discovery, cycle: Cycle) -> dict[str, Any]:
+    """What finding a known URL (again) changes in its row; nothing, for most."""
+    if found.state is not UrlState.QUEUED:
+        return {}
+    changes: dict[str, Any] = {}
     judged = known.state == UrlState.SKIPPED and known.status == 0 and known.reason in JUDGED
-    return judged and found.state is UrlState.QUEUED
+    first = cycle.mode is Mode.FULL and known.cycle_due != cycle.number and known.cycle_done < cycle.number
+    forced = found.forced and cycle.mode is not Mode.RETRY and known.cycle_due != cycle.number
+    newer = bool(found.lastmod) and found.lastmod > known.fetched_at and cycle.mode is not Mode.RETRY
+    if judged:
+        queued = {"state": UrlState.QUEUED.value, "reason": "discovered", "detail": "", "cycle_done": cycle.number - 1}
+        changes |= queued | _waits(cycle)
+    elif known.cycle_done < cycle.number and known.cycle_due != cycle.number and (first or forced or newer):
+        changes |= _waits(cycle)
+    if judged or first or (found.depth, found.hops) < (known.depth, known.hops):
+        changes |= way(found)
+    if found.sitemap and (found.sitemap, found.lastmod) != (known.sitemap, known.lastmod):
+        changes |= {"sitemap": found.sitemap, "lastmod": found.lastmod}
+    if changes and cycle.mode is Mode.FULL:
+        changes["cycle_seen"] = cycle.number
+    return changes
 
 
-def shortens(known: Known, found: Discovery) -> bool:
-    """Whether ``found`` is a shorter way to a URL that takes part in the crawl."""
-    return found.state is UrlState.QUEUED and (found.depth, found.hops) < (known.depth, known.hops)
+def _waits(cycle: Cycle) -> dict[str, Any]:
+    return {"cycle_due": cycle.number, "attempts": 0, "due_at": 0.0}
+
+
+def way(found: Discovery) -> dict[str, Any]:
+    """How a URL is reached."""
+    return {"depth": found.depth, "hops": found.hops, "parent": plain(found.parent, len(found.parent))}
 
 
 def settle(known: Known, outcome: PageOutcome, cycle: int, now: float) -> dict[str, Any] | None:
@@ -108,24 +168,46 @@ def settle(known: Known, outcome: PageOutcome, cycle: int, now: float) -> dict[s
     if _vouches_for_nothing(known, outcome):
         state, reason = UrlState.FAILED, "protocol"
         detail = "the server confirmed a text that is not the stored one"
-    # A host that asked for a pause was not tried at all: that is no failure of this URL.
-    untried = retry and outcome.status == 0 and reason == "http_429"
+    # A host that asked for a pause or is down was not tried at all: that is no failure of this URL.
+    untried = retry and outcome.status == 0 and reason in ("http_429", "host_down")
     failed = state in (UrlState.QUEUED, UrlState.FAILED) and not untried
+    missed = _missed(known, state, reason)
+    text = _text(known, outcome, state, reason, missed)
+    changed = text["content_hash"] != known.content_hash or (not text["content_hash"] and reason != known.reason)
+    changed_at = now if changed or not known.changed_at else known.changed_at
     return {
-        "state": state,
+        "state": state.value,
         "reason": reason,
         "detail": plain(detail, TEXT_CHARS),
         "status": outcome.status,
         "attempts": outcome.task.attempts + failed,
         "due_at": (outcome.retry_at if outcome.retry_at is not None else now) if retry else 0.0,
         "cycle_done": known.cycle_done if retry else cycle,
+        "cycle_due": cycle if retry else 0,
+        "misses": known.misses if state in (UrlState.QUEUED, UrlState.FAILED) else missed,
+        "changed_at": known.changed_at if retry else changed_at,
+        "revisit_at": 0.0 if failed or retry or missed else next_visit(reason, outcome.status, changed_at, now),
         "fetched_at": outcome.fetched_at or known.fetched_at,
         "bytes": outcome.bytes_received,
         "seconds": outcome.seconds,
         "media_type": plain(outcome.media_type, TEXT_CHARS),
         "canonical_url": address(outcome.location),
-        **_text(known, outcome, state, reason),
+        **text,
     }
+
+
+def next_visit(reason: str, status: int, changed_at: float, now: float) -> float:
+    """When a delta crawl looks again at a URL that is as it is since ``changed_at``; 0: at the next one."""
+    if reason == "media_type" and status:
+        return now + REVISIT_CAP_S  # a picture hardly ever turns into a page
+    wait = min(REVISIT_SHARE * (now - changed_at), REVISIT_CAP_S)
+    return now + wait if wait >= REVISIT_FLOOR_S else 0.0
+
+
+def _missed(known: Known, state: UrlState, reason: str) -> int:
+    """How often in a row the server now has said that the stored text is not there."""
+    gone = state not in (UrlState.QUEUED, UrlState.FAILED) and reason in MISSED
+    return known.misses + 1 if gone and known.content_hash else 0
 
 
 def _vouches_for_nothing(known: Known, outcome: PageOutcome) -> bool:
@@ -135,38 +217,68 @@ def _vouches_for_nothing(known: Known, outcome: PageOutcome) -> bool:
     return not known.content_hash or outcome.task.content_hash not in ("", known.content_hash)
 
 
-def _text(known: Known, outcome: PageOutcome, state: UrlState, reason: str) -> dict[str, Any]:
+def _text(known: Known, outcome: PageOutcome, state: UrlState, reason: str, missed: int) -> dict[str, Any]:
+    """All columns about the stored text."""
+    held = {name: getattr(known, name) for name in (*_TEXT, *_PRINT)}
     if outcome.page is not None and state is UrlState.FETCHED:
-        return _text_columns(
-            outcome.content_hash, (outcome.page.part, outcome.page.row), outcome.title, _validators(outcome)
-        )
+        page = {"page_part": outcome.page.part, "page_row": outcome.page.row}
+        found = {"content_hash": outcome.content_hash, "title": plain(outcome.title, TEXT_CHARS), **page}
+        return held | found | _validators(outcome) | _reading(outcome) | {"alias_of": "", "alias_reason": ""}
     if state is UrlState.FETCHED and reason in CONFIRMED:
-        fresh, held = _validators(outcome), (known.etag, known.last_modified)
-        # A 304 need not repeat the validators; an answer with a body that has none has given them up.
-        validators = held if reason == "not_modified" and not any(fresh) else fresh
-        return _text_columns(known.content_hash, (known.page_part, known.page_row), known.title, validators)
+        fresh = _validators(outcome)
+        if reason == "unchanged":  # an answer with a body that has no validators has given them up
+            return held | fresh | _reading(outcome)
+        return held | (fresh if any(fresh.values()) else {})  # a 304 need not repeat them
     if state in (UrlState.QUEUED, UrlState.FAILED) or (state is UrlState.SKIPPED and reason in KEPT_SKIPS):
-        validators = ("", "") if reason == "protocol" else (known.etag, known.last_modified)
-        return _text_columns(known.content_hash, (known.page_part, known.page_row), known.title, validators)
-    return _text_columns("", (None, None), outcome.title, ("", ""))
+        return held | ({"etag": "", "last_modified": ""} if reason == "protocol" else {})
+    if 0 < missed < MISSES:
+        return held
+    return {**NO_TEXT, "title": plain(outcome.title, TEXT_CHARS)}
 
 
-def _validators(outcome: PageOutcome) -> tuple[str, str]:
-    return (_validator(outcome.etag), _validator(outcome.last_modified))
+def _reading(outcome: PageOutcome) -> dict[str, Any]:
+    """What extraction found beside the text; nothing when the outcome carries none of it."""
+    if outcome.fingerprint is None:
+        return {}
+    return {
+        "lang": plain(outcome.lang, 16),
+        "extractor": outcome.extractor,
+        "declared_canonical": address(outcome.canonical),
+        **_print(outcome.fingerprint),
+    }
+
+
+def _print(found: Fingerprint) -> Mapping[str, Any]:
+    return {
+        "words_hash": found.words,
+        "numbers_hash": found.numbers,
+        "simhash": found.simhash,
+        "shape": found.shape,
+    }
+
+
+NO_TEXT: Mapping[str, Any] = {
+    "content_hash": "",
+    "page_part": None,
+    "page_row": None,
+    "title": "",
+    "etag": "",
+    "last_modified": "",
+    "lang": "",
+    "extractor": 0,
+    "words_hash": "",
+    "numbers_hash": "",
+    "simhash": 0,
+    "shape": "",
+    "declared_canonical": "",
+    "alias_of": "",
+    "alias_reason": "",
+}
+
+
+def _validators(outcome: PageOutcome) -> dict[str, str]:
+    return {"etag": _validator(outcome.etag), "last_modified": _validator(outcome.last_modified)}
 
 
 def _validator(value: str) -> str:
     return "" if len(value) > VALIDATOR_CHARS else plain(value, VALIDATOR_CHARS)
-
-
-def _text_columns(
-    content_hash: str, page: tuple[str | None, int | None], title: str, validators: tuple[str, str]
-) -> dict[str, Any]:
-    return {
-        "content_hash": content_hash,
-        "page_part": page[0],
-        "page_row": page[1],
-        "title": plain(title, TEXT_CHARS),
-        "etag": validators[0],
-        "last_modified": validators[1],
-    }

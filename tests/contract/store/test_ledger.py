@@ -5,13 +5,16 @@ from collections.abc import Iterator
 
 import pytest
 
-from ray_app.records import FetchTask, PageOutcome, PageRef, UrlState
+from ray_app.records import FetchTask, Fingerprint, Kind, Listed, PageOutcome, PageRef, UrlState
 from ray_app.store import ledger as ledger_module
-from ray_app.store.ledger import Cycle, Discovery, Holder, Ledger
-from ray_app.store.settle import URL_BYTES
+from ray_app.store import url_rows
+from ray_app.store.ledger import Cycle, Discovery, Holder, Ledger, Mode
+from ray_app.store.rows import Finished
+from ray_app.store.settle import REVISIT_CAP_S, URL_BYTES
 
 BRAND = "acme"
-SITE = "https://docs.example.com"
+HOST = "docs.example.com"
+SITE = f"https://{HOST}"
 
 
 class Run:
@@ -24,25 +27,28 @@ class Run:
         self.now = 10.0
 
     def discover(self, *found: Discovery) -> int:
-        return self.ledger.discover(BRAND, self.cycle.number, found, self.now, self.fence)
+        return self.ledger.discover(BRAND, self.cycle, found, self.now, self.fence)
 
     def seed(self, *paths: str, depth: int = 0) -> None:
         self.discover(*(Discovery(SITE + path, depth) for path in paths))
 
     def due(self, limit: int = 100, exclude: frozenset[str] = frozenset()) -> list[FetchTask]:
-        return self.ledger.due(BRAND, self.cycle.number, limit, self.now, exclude)
+        return self.ledger.due(BRAND, self.cycle.number, HOST, limit, self.now, exclude)
 
     def commit(self, *outcomes: PageOutcome, found: tuple[Discovery, ...] = ()) -> None:
-        self.ledger.commit(BRAND, self.cycle.number, self.fence, outcomes, found, self.now)
+        self.ledger.commit(BRAND, self.cycle, self.fence, outcomes, found, self.now)
 
     def fetched(self, **texts: str) -> None:
         """Path without slash -> text."""
         tasks = {task.url: task for task in self.due()}
         self.commit(*(ok(tasks[f"{SITE}/{path}"], text) for path, text in texts.items()))
 
-    def next_cycle(self) -> None:
-        self.ledger.finish_cycle(BRAND, self.cycle.number, self.fence, self.now)
-        self.cycle = self.ledger.open_cycle(BRAND, now=self.now)
+    def finish(self) -> Finished:
+        return self.ledger.finish_cycle(BRAND, self.cycle, self.fence, self.now)
+
+    def next_cycle(self, mode: Mode = Mode.DELTA) -> None:
+        self.finish()
+        self.cycle = self.ledger.open_cycle(BRAND, now=self.now, mode=mode)
 
     def row(self, path: str) -> ledger_module.UrlRow:
         row = self.ledger.url(BRAND, SITE + path)
@@ -50,12 +56,18 @@ class Run:
         return row
 
     def documents(self) -> dict[str, str]:
+        self.ledger.consolidate(BRAND, self.fence)
         return {doc.url.removeprefix(SITE): doc.content_hash for doc in self.ledger.documents(BRAND)}
 
 
 def ok(task: FetchTask, text: str, **more: object) -> PageOutcome:
     page = PageRef(f"part-of-{task.url[-9:]}", len(text))
-    return outcome(task, UrlState.FETCHED, "ok", status=200, page=page, content_hash=text, title=text.upper(), **more)
+    about = {"content_hash": text, "title": text.upper(), "fingerprint": fingerprint(text), **more}
+    return outcome(task, UrlState.FETCHED, "ok", status=200, page=page, **about)
+
+
+def fingerprint(text: str) -> Fingerprint:
+    return Fingerprint(words=text, numbers="", simhash=0, shape=text)
 
 
 def outcome(task: FetchTask, state: UrlState, reason: str, **more: object) -> PageOutcome:
@@ -73,7 +85,7 @@ def run(ledger: Ledger) -> Iterator[Run]:
 def test_an_unfinished_cycle_is_resumed(run: Run) -> None:
     assert run.cycle == Cycle(1, 1.0, None, resumed=False)
     assert run.ledger.open_cycle(BRAND, now=2.0) == Cycle(1, 1.0, None, resumed=True)
-    run.ledger.finish_cycle(BRAND, 1, run.fence, now=3.0)
+    run.ledger.finish_cycle(BRAND, run.cycle, run.fence, now=3.0)
     assert run.ledger.last_cycle(BRAND) == Cycle(1, 1.0, 3.0)
     assert run.ledger.open_cycle(BRAND, now=4.0) == Cycle(2, 4.0, None)
     assert run.ledger.last_cycle("other") is None
@@ -93,21 +105,24 @@ def test_a_new_cycle_makes_everything_due_but_what_its_address_rules_out(run: Ru
     )
     assert run.due() == []
     run.next_cycle()
-    assert {task.url for task in run.due()} == {ok_, gone, failed, robots, image}
+    assert {task.url for task in run.due()} == {ok_, gone, failed, robots}, "a picture waits for a week"
     assert all(task.attempts == 0 for task in run.due())
     run.next_cycle()  # nothing was done in between: still all of them
+    assert len(run.due()) == 4
+    run.now += REVISIT_CAP_S
+    run.next_cycle()
     assert len(run.due()) == 5
 
 
 def test_the_end_of_a_cycle_names_what_it_did_not_come_to(run: Run) -> None:
     run.seed("/a", "/b", "/c")
     run.fetched(a="text")
-    assert run.ledger.finish_cycle(BRAND, 1, run.fence, now=30.0) == 2
+    assert run.finish() == Finished(left=2)
     assert run.ledger.counts(BRAND) == {("fetched", "ok"): 1, ("skipped", "page_cap"): 2}
     run.cycle = run.ledger.open_cycle(BRAND, now=31.0)
     assert len(run.due()) == 3
     # A page that was read before and not looked at this time keeps its state and its text.
-    assert run.ledger.finish_cycle(BRAND, 2, run.fence, now=32.0) == 3
+    assert run.finish() == Finished(left=3)
     assert run.row("/a").state is UrlState.FETCHED
     assert run.documents() == {"/a": "text"}
 
@@ -231,6 +246,7 @@ def test_a_text_under_two_urls_is_one_document(run: Run) -> None:
     run.discover(Discovery(SITE + "/deep", 4))
     run.fetched(b="same", a="same", deep="same", other="else")
     assert run.documents() == {"/a": "same", "/other": "else"}
+    assert run.ledger.aliases_of(BRAND, SITE + "/a") == [SITE + "/b", SITE + "/deep"]
     for path in ("/b", "/deep"):
         assert (run.row(path).state, run.row(path).reason) == (UrlState.FETCHED, "duplicate")
         assert run.row(path).canonical_url == SITE + "/a"
@@ -243,7 +259,7 @@ def test_another_brand_has_documents_of_its_own(run: Run) -> None:
     run.fetched(a="same")
     fence = run.ledger.acquire("beta", Holder.current("test"), 0.0, 1e9)
     task = FetchTask("beta", SITE + "/b")
-    run.ledger.commit("beta", 1, fence, [ok(task, "same")], [], 1.0)
+    run.ledger.commit("beta", Cycle(1, 0.0, None), fence, [ok(task, "same")], [], 1.0)
     assert [doc.url for doc in run.ledger.documents("beta")] == [SITE + "/b"]
     assert [row.brand for row in run.ledger.find(SITE + "/b")] == ["beta"]
 
@@ -257,6 +273,11 @@ def test_a_duplicate_takes_over_when_the_owner_goes(run: Run, change: str) -> No
     assert task.url == SITE + "/a"
     if change == "gone":
         run.commit(outcome(task, UrlState.GONE, "http_404", status=404))
+        assert run.documents() == {"/b": "same"}, "it may be a mistake, but nobody should be sent there"
+        assert run.row("/a").content_hash == "same"
+        run.next_cycle()
+        run.commit(outcome(run.due()[0], UrlState.GONE, "http_404", status=404))
+        assert run.row("/a").content_hash == ""
     elif change == "text":
         run.commit(ok(task, "new"))
     elif change == "noindex":
@@ -270,6 +291,7 @@ def test_a_duplicate_takes_over_when_the_owner_goes(run: Run, change: str) -> No
 def test_documents_point_to_their_own_page(run: Run) -> None:
     run.seed("/a", "/b")
     run.fetched(a="same", b="same")
+    run.finish()
     (document,) = run.ledger.documents(BRAND)
     assert (document.url, document.page, document.title) == (SITE + "/a", PageRef("part-of-ple.com/a", 4), "SAME")
     assert run.ledger.parts(BRAND) == {"part-of-ple.com/a", "part-of-ple.com/b"}
@@ -309,7 +331,7 @@ def test_a_commit_is_all_or_nothing(run: Run, monkeypatch: pytest.MonkeyPatch) -
     def fail(*_: object) -> None:
         raise RuntimeError
 
-    monkeypatch.setattr(ledger_module, "_update", fail)
+    monkeypatch.setattr(url_rows, "write", fail)
     with pytest.raises(RuntimeError):
         run.commit(ok(task, "text"), found=(Discovery(SITE + "/new", 1),))
     assert run.row("/a") == before
@@ -339,6 +361,206 @@ def test_hostile_text_reaches_no_database_error(run: Run) -> None:
     assert run.documents() == {"/a": "text"}
 
 
+# -- modes
+
+
+def test_a_full_cycle_begins_with_its_start_urls_and_follows_links(run: Run) -> None:
+    run.discover(Discovery(SITE + "/", forced=True), Discovery(SITE + "/a", 1), Discovery(SITE + "/b", 1))
+    run.fetched(a="1", b="2", **{"": "0"})
+    run.next_cycle(Mode.FULL)
+    assert run.due() == []
+    run.discover(Discovery(SITE + "/", forced=True))
+    (start,) = run.due()
+    assert start.url == SITE + "/"
+    run.commit(ok(start, "0"), found=(Discovery(SITE + "/b", 1, SITE + "/"),))
+    assert [task.url for task in run.due()] == [SITE + "/b"]
+
+
+def crawled_fully(run: Run, *outcomes: tuple[str, UrlState, str]) -> Finished:
+    """Three pages are known; a full cycle finds the first two, and ``outcomes`` happen to them."""
+    run.discover(Discovery(SITE + "/", forced=True), Discovery(SITE + "/a", 1), Discovery(SITE + "/b", 1))
+    run.fetched(a="1", b="2", **{"": "0"})
+    run.next_cycle(Mode.FULL)
+    run.discover(Discovery(SITE + "/", forced=True), Discovery(SITE + "/a", 1))
+    tasks = {task.url.removeprefix(SITE): task for task in run.due()}
+    run.commit(*(outcome(tasks[path], state, reason, status=200) for path, state, reason in outcomes))
+    return run.finish()
+
+
+def test_what_a_complete_full_crawl_finds_no_link_to_leaves(run: Run) -> None:
+    read = (("/", UrlState.FETCHED, "not_modified"), ("/a", UrlState.FETCHED, "not_modified"))
+    assert crawled_fully(run, *read) == Finished(left=0, unlinked=1)
+    assert (run.row("/b").state, run.row("/b").reason) == (UrlState.GONE, "unlinked")
+    assert run.documents() == {"/": "0", "/a": "1"}
+
+
+@pytest.mark.parametrize(
+    "second",
+    [
+        ("/a", UrlState.FAILED, "timeout"),
+        ("/a", UrlState.FAILED, "http_4xx"),
+        ("/a", UrlState.SKIPPED, "robots_unreachable"),
+        ("/a", UrlState.GONE, "http_404"),
+    ],
+)
+def test_a_crawl_that_could_not_read_everything_takes_nothing_away(run: Run, second: tuple[str, UrlState, str]) -> None:
+    assert crawled_fully(run, ("/", UrlState.FETCHED, "not_modified"), second).unlinked == 0
+    assert "/b" in run.documents()
+
+
+def test_an_unfinished_full_crawl_takes_nothing_away(run: Run) -> None:
+    assert crawled_fully(run, ("/", UrlState.FETCHED, "not_modified")) == Finished(left=1)
+    assert set(run.documents()) == {"/", "/a", "/b"}
+
+
+def test_a_retry_is_about_failures_only(run: Run) -> None:
+    run.seed("/ok", "/failed", "/late")
+    tasks = {task.url.removeprefix(SITE): task for task in run.due()}
+    run.commit(
+        ok(tasks["/ok"], "text"),
+        outcome(tasks["/failed"], UrlState.FAILED, "timeout"),
+        outcome(tasks["/late"], UrlState.SKIPPED, "robots_unreachable"),
+    )
+    run.next_cycle(Mode.RETRY)
+    run.discover(Discovery(SITE + "/ok", forced=True))
+    assert {task.url for task in run.due()} == {SITE + "/failed", SITE + "/late"}
+
+
+def test_a_page_is_left_alone_until_its_next_visit(run: Run) -> None:
+    run.seed("/a")
+    run.fetched(a="text")
+    run.now = 40 * 86_400.0
+    run.next_cycle()
+    (task,) = run.due()
+    run.commit(outcome(task, UrlState.FETCHED, "not_modified", status=304))
+    run.now += 86_400.0
+    run.next_cycle()
+    assert run.due() == []
+    assert run.row("/a").revisit_at == pytest.approx(44 * 86_400.0, rel=0.01)
+    run.now += 4 * 86_400.0
+    run.next_cycle()
+    assert len(run.due()) == 1
+
+
+# -- caps and hosts
+
+
+def test_links_over_the_cap_are_counted_and_known_ones_do_not_count(run: Run) -> None:
+    run.seed("/a")
+    (task,) = run.due()
+    found = [Discovery(f"{SITE}/{n}", 1) for n in range(5)]
+    args = (BRAND, run.cycle, run.fence, [ok(task, "text")], [*found, Discovery(SITE + "/a", 1)], run.now)
+    assert run.ledger.commit(*args, 2) == 2
+    assert run.ledger.known_urls(BRAND) == 3
+    assert run.finish() == Finished(left=2, dropped=3)
+
+
+def test_a_host_that_is_down_is_given_up_and_keeps_its_texts(run: Run) -> None:
+    run.seed("/a", "/b")
+    run.discover(Discovery("https://other.example/", 1))
+    run.fetched(a="text")
+    run.next_cycle()
+    assert sorted(run.ledger.hosts(BRAND, run.cycle.number)) == [HOST, "other.example"]
+    assert run.ledger.give_up_host(BRAND, run.cycle, run.fence, HOST) == 2
+    assert {(run.row(path).state, run.row(path).reason) for path in ("/a", "/b")} == {(UrlState.FAILED, "host_down")}
+    assert run.documents() == {"/a": "text"}
+    assert run.ledger.hosts(BRAND, run.cycle.number) == ["other.example"]
+    run.next_cycle()
+    assert len(run.due()) == 2
+
+
+def test_templates_tell_how_much_of_a_pattern_was_admitted(run: Run) -> None:
+    found = [Discovery(f"{SITE}/c?m={n}", 1, template="t") for n in range(4)]
+    run.discover(*found, Discovery(SITE + "/c?m=9", 1, template="t", state=UrlState.SKIPPED, reason="trap"))
+    run.commit(*(ok(task, "same" if n else "other") for n, task in enumerate(run.due(3))))
+    assert run.ledger.templates(BRAND) == [("t", 4, 2)]
+    assert run.ledger.not_admitted(BRAND, [SITE + "/c?m=1", SITE + "/c?m=9", SITE + "/new"]) == {
+        SITE + "/c?m=9",
+        SITE + "/new",
+    }
+
+
+# -- sitemaps
+
+
+class Mapped:
+    """A brand with a robots.txt that names one sitemap."""
+
+    def __init__(self, run: Run) -> None:
+        self.run = run
+        self.add_robots()
+        self.read(links=(SITE + "/map.xml",))
+
+    def add_robots(self) -> None:
+        robots = FetchTask(BRAND, SITE + "/robots.txt", kind=Kind.ROBOTS)
+        self.run.ledger.add_sitemaps(BRAND, self.run.cycle, [robots], self.run.fence)
+
+    def due(self) -> list[FetchTask]:
+        return [task for task, _ in self.run.ledger.sitemaps_due(BRAND, self.run.cycle, 10)]
+
+    def read(self, *listed: Listed, reason: str = "ok", **more: object) -> None:
+        """The next sitemap that waits is read."""
+        one = outcome(self.due()[0], UrlState.FETCHED, reason, status=200, listed=listed, **more)
+        found = [Discovery(e.url, 1, one.task.url, sitemap=one.task.url, lastmod=e.lastmod) for e in listed]
+        self.run.ledger.commit_sitemap(BRAND, self.run.cycle, self.run.fence, one, found, self.run.now)
+
+    def next_cycle(self, mode: Mode = Mode.DELTA) -> None:
+        self.run.next_cycle(mode)
+        self.read(reason="not_modified")
+
+
+def test_a_robots_txt_leads_to_sitemaps_and_those_to_pages(run: Run) -> None:
+    mapped = Mapped(run)
+    (task,) = mapped.due()
+    assert (task.url, task.kind, task.depth) == (SITE + "/map.xml", Kind.SITEMAP, 1)
+    mapped.read(Listed(SITE + "/a", 5.0), Listed(SITE + "/b"), etag='"m"')
+    assert mapped.due() == []
+    assert [(task.url, task.depth) for task in run.due()] == [(SITE + "/a", 1), (SITE + "/b", 1)]
+    assert (run.row("/a").sitemap, run.row("/a").lastmod, run.row("/a").parent) == (
+        SITE + "/map.xml",
+        5.0,
+        SITE + "/map.xml",
+    )
+    rows = {row.url: row for row in run.ledger.sitemaps(BRAND)}
+    assert (rows[SITE + "/map.xml"].entries, rows[SITE + "/map.xml"].parent) == (2, SITE + "/robots.txt")
+
+
+def test_what_the_sitemap_says_has_not_changed_is_not_asked_for(run: Run) -> None:
+    mapped = Mapped(run)
+    mapped.read(*(Listed(f"{SITE}/{n}", lastmod) for n, lastmod in (("a", 5.0), ("b", 0.0), ("c", 5.0))))
+    run.fetched(a="1", b="2", c="3")
+    mapped.next_cycle()
+    mapped.read(Listed(SITE + "/a", 5.0), Listed(SITE + "/b"), Listed(SITE + "/c", 25.0), etag='"2"')
+    assert {task.url for task in run.due()} == {SITE + "/b", SITE + "/c"}, "/c is newer than its visit at 20"
+    assert (run.row("/a").state, run.row("/a").reason) == (UrlState.FETCHED, "lastmod")
+    mapped.next_cycle()
+    assert mapped.due()[0].etag == '"2"'
+    mapped.read(reason="not_modified")
+    assert {task.url for task in run.due()} == {SITE + "/b", SITE + "/c"}, "a 304 speaks for all it listed"
+    mapped.next_cycle(Mode.FULL)
+    mapped.read(Listed(SITE + "/a", 5.0))
+    assert {task.url for task in run.due()} == {SITE + "/a"}, "a full crawl believes no sitemap"
+
+
+def test_a_sitemap_that_fails_keeps_everything(run: Run) -> None:
+    mapped = Mapped(run)
+    mapped.read(Listed(SITE + "/a"))
+    run.fetched(a="text")
+    mapped.next_cycle(Mode.FULL)
+    failed = outcome(mapped.due()[0], UrlState.FAILED, "timeout")
+    run.ledger.commit_sitemap(BRAND, run.cycle, run.fence, failed, [], run.now)
+    assert run.finish().unlinked == 0
+    assert run.documents() == {"/a": "text"}
+
+
+def test_a_sitemap_that_will_be_tried_again_waits(run: Run) -> None:
+    mapped = Mapped(run)
+    again = outcome(mapped.due()[0], UrlState.QUEUED, "timeout", retry_at=77.0)
+    run.ledger.commit_sitemap(BRAND, run.cycle, run.fence, again, [], run.now)
+    ((task, due_at),) = run.ledger.sitemaps_due(BRAND, run.cycle, 10)
+    assert (task.attempts, due_at) == (1, 77.0)
+
+
 # -- reading
 
 
@@ -354,7 +576,7 @@ def test_urls_are_read_in_slices(run: Run, monkeypatch: pytest.MonkeyPatch) -> N
 
 def test_find_looks_into_every_brand(run: Run) -> None:
     for brand in ("zeta", "beta", "ünï"):
-        run.ledger.discover(brand, 1, [Discovery(SITE + "/a")], 1.0)
+        run.ledger.discover(brand, Cycle(1, 0.0, None), [Discovery(SITE + "/a")], 1.0)
     run.seed("/a", "/b")
     assert [row.brand for row in run.ledger.find(SITE + "/a")] == ["acme", "beta", "zeta", "ünï"]
     assert [row.brand for row in run.ledger.find(SITE + "/b")] == ["acme"]

@@ -6,13 +6,40 @@ from dataclasses import replace
 import pytest
 
 from ray_app.records import FetchTask, PageOutcome, PageRef, UrlState
-from ray_app.store.rows import Discovery
-from ray_app.store.settle import URL_BYTES, Known, address, best, plain, revives, settle, shortens
+from ray_app.store.rows import Cycle, Discovery, Mode
+from ray_app.store.settle import (
+    MISSED,
+    REVISIT_CAP_S,
+    REVISIT_FLOOR_S,
+    URL_BYTES,
+    Known,
+    address,
+    best,
+    host_of,
+    meet,
+    next_visit,
+    plain,
+    settle,
+)
 
 URL = "https://docs.example.com/a"
 HASH = "a" * 32
-FRESH = Known(URL, "queued", "discovered", 0, 2, 0, 0, 0.0, 0, "", None, None, "", "", "")
-HELD = Known(URL, "fetched", "ok", 200, 2, 0, 0, 5.0, 0, HASH, "part", 3, "Title", '"v1"', "Mon")
+FRESH = Known(URL, "queued", "discovered", depth=2, cycle_due=1)
+HELD = replace(
+    FRESH,
+    state="fetched",
+    reason="ok",
+    status=200,
+    fetched_at=5.0,
+    changed_at=5.0,
+    content_hash=HASH,
+    page_part="part",
+    page_row=3,
+    title="Title",
+    etag='"v1"',
+    last_modified="Mon",
+)
+FULL, DELTA, RETRY = (Cycle(1, 0.0, None, mode=mode) for mode in (Mode.FULL, Mode.DELTA, Mode.RETRY))
 TEXT = {
     "content_hash": HASH,
     "page_part": "part",
@@ -74,18 +101,28 @@ def test_a_text_that_is_not_the_stored_one_cannot_be_confirmed() -> None:
     assert _has(values, TEXT | {"state": "failed", "reason": "protocol", "etag": "", "last_modified": ""})
 
 
-@pytest.mark.parametrize(
-    ("state", "reason"),
-    [
-        (UrlState.GONE, "http_404"),
-        (UrlState.SKIPPED, "noindex"),
-        (UrlState.SKIPPED, "robots"),
-        (UrlState.SKIPPED, "redirect"),
-        (UrlState.FETCHED, "empty"),
-    ],
-)
-def test_what_takes_a_text_away(state: UrlState, reason: str) -> None:
-    assert _has(_settled(HELD, state, reason), NO_TEXT)
+@pytest.mark.parametrize("reason", ["noindex", "robots", "redirect", "media_type", "scope"])
+def test_what_takes_a_text_away_at_once(reason: str) -> None:
+    assert _has(_settled(HELD, UrlState.SKIPPED, reason), NO_TEXT)
+
+
+@pytest.mark.parametrize("reason", sorted(MISSED))
+def test_a_text_that_is_not_there_leaves_the_second_time(reason: str) -> None:
+    state = UrlState.GONE if "4" in reason else UrlState.SKIPPED
+    first = _settled(HELD, state, reason)
+    assert _has(first, TEXT | {"state": state, "reason": reason, "misses": 1, "revisit_at": 0.0})
+    second = _settled(replace(HELD, misses=1), state, reason)
+    assert _has(second, NO_TEXT | {"misses": 2})
+
+
+def test_between_two_misses_a_failure_says_nothing_and_an_answer_starts_anew() -> None:
+    missed = replace(HELD, misses=1)
+    assert _settled(missed, UrlState.FAILED, "http_5xx")["misses"] == 1
+    assert _settled(missed, UrlState.FETCHED, "not_modified")["misses"] == 0
+
+
+def test_a_page_that_never_held_a_text_is_gone_at_once() -> None:
+    assert _has(_settled(FRESH, UrlState.GONE, "http_404"), NO_TEXT | {"misses": 0, "state": "gone"})
 
 
 @pytest.mark.parametrize(
@@ -159,18 +196,74 @@ def test_a_url_too_long_to_store_is_skipped() -> None:
     assert (one.state, one.reason) == (UrlState.SKIPPED, "url_too_long")
 
 
-def test_only_what_the_address_alone_ruled_out_is_revived() -> None:
-    queued = Discovery(URL, 1)
-    judged = replace(FRESH, state="skipped", reason="depth")
-    assert revives(judged, queued)
-    assert not revives(judged, replace(queued, state=UrlState.SKIPPED))
-    assert not revives(replace(judged, reason="robots"), queued)
-    assert not revives(replace(judged, reason="media_type", status=200), queued)
-    assert not revives(HELD, queued)
+def test_host_of() -> None:
+    assert host_of("https://a.example:8443/x?y") == "a.example:8443"
+    assert host_of("00") == ""
 
 
-def test_shortens() -> None:
-    assert shortens(FRESH, Discovery(URL, 1))
-    assert not shortens(FRESH, Discovery(URL, 2))
-    assert shortens(replace(FRESH, hops=1), Discovery(URL, 2))
-    assert not shortens(FRESH, Discovery(URL, 1, state=UrlState.SKIPPED))
+class TestMeet:
+    """What finding a known URL changes."""
+
+    def test_only_what_the_address_alone_ruled_out_is_revived(self) -> None:
+        queued = Discovery(URL, 1)
+        judged = replace(FRESH, state="skipped", reason="depth", cycle_done=1, cycle_due=0)
+        assert _has(meet(judged, queued, DELTA), {"state": "queued", "cycle_due": 1, "cycle_done": 0, "depth": 1})
+        assert meet(judged, replace(queued, state=UrlState.SKIPPED), DELTA) == {}
+        assert "state" not in meet(replace(judged, reason="robots"), queued, DELTA)
+        assert "state" not in meet(replace(judged, reason="media_type", status=200), queued, DELTA)
+
+    def test_a_shorter_way_is_taken(self) -> None:
+        assert meet(FRESH, Discovery(URL, 1, "p"), DELTA) == {"depth": 1, "hops": 0, "parent": "p"}
+        assert meet(FRESH, Discovery(URL, 2), DELTA) == {}
+        assert meet(replace(FRESH, hops=1), Discovery(URL, 2), DELTA)
+        assert meet(FRESH, Discovery(URL, 1, state=UrlState.SKIPPED), DELTA) == {}
+
+    def test_a_full_cycle_comes_to_whatever_it_meets_first_and_takes_the_way_it_found(self) -> None:
+        idle = replace(HELD, cycle_due=0)
+        changes = meet(idle, Discovery(URL, 7, "p"), FULL)
+        assert _has(changes, {"cycle_due": 1, "depth": 7, "parent": "p", "cycle_seen": 1, "attempts": 0})
+        assert meet(replace(idle, cycle_due=1), Discovery(URL, 7, "p"), FULL) == {}
+        assert meet(replace(idle, cycle_done=1), Discovery(URL, 7, "p"), FULL) == {}
+        assert meet(idle, Discovery(URL, 7, "p"), DELTA) == {}
+
+    def test_start_urls_are_always_looked_at_but_not_when_only_failures_are_wanted(self) -> None:
+        idle = replace(HELD, cycle_due=0)
+        start = Discovery(URL, 2, forced=True)
+        assert meet(idle, start, DELTA)["cycle_due"] == 1
+        assert meet(idle, start, RETRY) == {}
+
+    def test_a_sitemap_brings_what_is_newer_than_the_last_visit_and_is_remembered(self) -> None:
+        idle = replace(HELD, cycle_due=0)
+        listed = Discovery(URL, 2, sitemap="s", lastmod=4.0)
+        assert meet(idle, listed, DELTA) == {"sitemap": "s", "lastmod": 4.0}
+        newer = replace(listed, lastmod=6.0)
+        assert meet(idle, newer, DELTA)["cycle_due"] == 1
+        assert meet(replace(idle, sitemap="s", lastmod=4.0), listed, DELTA) == {}
+
+
+class TestNextVisit:
+    def test_a_page_that_changed_lately_is_looked_at_by_every_crawl(self) -> None:
+        assert next_visit("unchanged", 200, changed_at=0.0, now=9 * 3_600.0) == 0.0
+
+    def test_a_page_waits_for_a_tenth_of_the_time_it_has_not_changed(self) -> None:
+        day = 86_400.0
+        assert next_visit("not_modified", 304, changed_at=0.0, now=10 * day) == 11 * day
+        assert next_visit("not_modified", 304, changed_at=0.0, now=700 * day) == 700 * day + REVISIT_CAP_S
+        assert next_visit("not_modified", 304, changed_at=0.0, now=10 * REVISIT_FLOOR_S) > 0
+
+    def test_a_picture_waits_for_a_week(self) -> None:
+        assert next_visit("media_type", 200, changed_at=5.0, now=5.0) == 5.0 + REVISIT_CAP_S
+        assert next_visit("media_type", 0, changed_at=5.0, now=5.0) == 0.0
+
+    def test_what_failed_does_not_wait(self) -> None:
+        old = replace(HELD, changed_at=1.0)
+        values = settle(old, _outcome(old, UrlState.FAILED, "timeout"), cycle=1, now=1e8)
+        assert values is not None and values["revisit_at"] == 0.0
+
+    def test_a_change_starts_the_clock_anew(self) -> None:
+        old = replace(HELD, changed_at=1.0)
+        same = settle(old, _outcome(old, UrlState.FETCHED, "not_modified"), cycle=1, now=1e8)
+        assert same is not None and (same["changed_at"], same["revisit_at"]) == (1.0, 1e8 + REVISIT_CAP_S)
+        page = PageRef("new", 0)
+        new = settle(old, _outcome(old, UrlState.FETCHED, "ok", page=page, content_hash="b"), cycle=1, now=1e8)
+        assert new is not None and (new["changed_at"], new["revisit_at"]) == (1e8, 0.0)
