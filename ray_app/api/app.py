@@ -5,7 +5,7 @@ from __future__ import annotations
 from fastapi import FastAPI
 
 from ray_app import __version__
-from ray_app.api import answers, operations, problems, tasks
+from ray_app.api import answers, crawls, operations, problems, tasks
 from ray_app.api.middleware import BodyLimit, RequestContext
 from ray_app.api.ports import Services
 
@@ -22,6 +22,7 @@ def create_app(services: Services) -> FastAPI:
     )
     problems.install(app)
     app.include_router(answers.router(services))
+    app.include_router(crawls.router(services))
     app.include_router(tasks.router(services))
     app.include_router(operations.router(services))
     app.add_middleware(BodyLimit, max_bytes=services.limits.max_body_bytes)

@@ -59,6 +59,33 @@ BRANDS: dict[str, Any] = {
         }
     ]
 }
+COVERAGE: dict[str, Any] = {
+    "brand": "acme",
+    "discovered": 1204,
+    "waiting": 0,
+    "fetched": 431,
+    "unchanged": 425,
+    "texts": 428,
+    "documents": 412,
+    "indexed": 412,
+    "generation": "20261123T190501Z-ab12cd",
+    "chunks": 5310,
+    "dropped": 0,
+    "sitemaps": 2,
+    "crawled_at": 1795460650.0,
+    "reasons": {"fetched": {"not_modified": 425, "ok": 6}, "skipped": {"media_type": 690, "robots": 83}},
+}
+WHY: dict[str, Any] = {
+    "url": "https://support.example.com/internal/prices.html",
+    "brand": "acme",
+    "state": "skipped",
+    "reason": "robots",
+    "story": [
+        "It was found on https://support.example.com/, 1 link from the start, on 2026-11-23 19:04:11 UTC.",
+        "Its state is skipped: robots.txt does not allow it.",
+        "It was never asked for.",
+    ],
+}
 SCRAPE: dict[str, Any] = {"brand": "acme", "full": False}
 EMBED: dict[str, Any] = {"brand": "acme"}
 RAG_QUERY: dict[str, Any] = {"query": "How do I reset the MC-707?", "brand": "acme"}

@@ -28,7 +28,7 @@ def responses(status: int, example: Any, *problem_statuses: int, media_type: str
 _PROBLEM = Problem.model_json_schema()
 _MEANING = {
     400: "The body is not JSON, or asks for something that is not available.",
-    404: "No such brand or task.",
+    404: "No such brand, task or URL.",
     409: "Nothing is published for the brand yet, or another run works on it.",
     413: "The body is too large.",
     415: "The body is not sent as application/json.",

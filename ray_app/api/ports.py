@@ -52,6 +52,12 @@ class BrandService(Protocol):
     async def brands(self) -> Sequence[BrandInfo]:
         """Every configured brand, by name."""
 
+    async def coverage(self, brand: str) -> Mapping[str, Any]:
+        """The fields of ``schemas.CoverageResponse``. Raises UnknownBrand."""
+
+    async def why(self, brand: str, url: str) -> Mapping[str, Any] | None:
+        """The fields of ``schemas.WhyResponse``; None when no crawl has seen the URL. Raises UnknownBrand, BadUrl."""
+
 
 class TaskRecord(Protocol):
     """A task as ``store.tasks`` keeps it; times are POSIX seconds."""

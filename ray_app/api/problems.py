@@ -47,6 +47,7 @@ TITLES: dict[str, str] = {  # of kinds that no BacklineError has
     "not-found": "There is nothing at this path.",
     "not-ready": "The service is not ready.",
     "unknown-task": "No such task.",
+    "unknown-url": "No such URL.",
     "unsupported-media-type": "The body is not JSON.",
     "unsupported-value": "This value is not supported.",
 }

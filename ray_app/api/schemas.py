@@ -188,6 +188,31 @@ class BrandsResponse(BaseModel):
     brands: list[BrandOut]
 
 
+class CoverageResponse(BaseModel):
+    brand: str
+    discovered: int = Field(description="URLs known")
+    waiting: int = Field(description="of them, those that the crawl under way has not come to")
+    fetched: int
+    unchanged: int = Field(description="of the fetched, those confirmed without a new text")
+    texts: int = Field(description="URLs that hold a text")
+    documents: int = Field(description="texts, each counted once")
+    indexed: int = Field(description="documents that the live generation holds as they are")
+    generation: str | None
+    chunks: int
+    dropped: int = Field(description="links that were not recorded, over the cap of known URLs")
+    sitemaps: int
+    crawled_at: float | None = Field(description="when the last crawl ended, POSIX seconds")
+    reasons: dict[str, dict[str, int]] = Field(description="URLs by state and reason")
+
+
+class WhyResponse(BaseModel):
+    url: str
+    brand: str
+    state: str
+    reason: str
+    story: list[str] = Field(description="what happened to the URL, in sentences")
+
+
 class TaskResponse(BaseModel):
     task_id: str
     kind: str

@@ -12,10 +12,12 @@ import httpx
 import pytest
 from fastapi import FastAPI
 
+from ray_app.api import examples
 from ray_app.api.app import create_app
 from ray_app.api.ports import BrandInfo, Services
 from ray_app.config import ServeSettings
 from ray_app.errors import UnknownBrand
+from ray_app.ingest.urls import normalise
 from ray_app.observe.health import HealthCheck, HealthReport
 from ray_app.observe.metrics import Metrics
 from ray_app.records import Answer, AnswerMode, Chunk, Citation, Hit, Question
@@ -69,6 +71,18 @@ class Answers:
 class Brands:
     async def brands(self) -> Sequence[BrandInfo]:
         return [BrandInfo("acme", "Acme", "g1", 3, 9, 1_700_000_000.0, {"fetched": 3})]
+
+    async def coverage(self, brand: str) -> Mapping[str, Any]:
+        return {**examples.COVERAGE, "brand": self._known(brand)}
+
+    async def why(self, brand: str, url: str) -> Mapping[str, Any] | None:
+        row = {**examples.WHY, "brand": self._known(brand), "url": normalise(url)}
+        return row if "internal" in url else None
+
+    def _known(self, brand: str) -> str:
+        if brand != "acme":
+            raise UnknownBrand
+        return brand
 
 
 @dataclass(frozen=True)
