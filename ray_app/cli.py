@@ -8,8 +8,8 @@ import typer
 
 from ray_app import __version__
 from ray_app.commands import answers, evaluation, inspect, lane, recurring, system
-from ray_app.commands.output import EXIT_FAILED, EXIT_USAGE, fail
-from ray_app.errors import BacklineError, ConfigError, InputError
+from ray_app.commands.output import EXIT_FAILED, EXIT_INTERRUPTED, EXIT_USAGE, fail
+from ray_app.errors import BacklineError, ConfigError, InputError, Interrupted
 
 app = typer.Typer(
     name="backline",
@@ -41,7 +41,13 @@ def main() -> None:
         app()
     except BacklineError as error:
         fail(error)
-        sys.exit(EXIT_USAGE if isinstance(error, InputError | ConfigError) else EXIT_FAILED)
+        sys.exit(_exit_code(error))
+
+
+def _exit_code(error: BacklineError) -> int:
+    if isinstance(error, Interrupted):
+        return EXIT_INTERRUPTED
+    return EXIT_USAGE if isinstance(error, InputError | ConfigError) else EXIT_FAILED
 
 
 if __name__ == "__main__":

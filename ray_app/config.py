@@ -68,6 +68,7 @@ class CrawlSettings(Section):
     max_hops: int = Field(5, ge=0, le=20, description="redirects in a row")
     max_url_length: int = Field(2_000, ge=100, description="longer URLs are traps far more often than pages")
     max_links: int = Field(5_000, ge=1, description="links taken from one page")
+    max_urls: int = Field(500_000, ge=100, description="URLs recorded of one brand; further links are only counted")
     html_cap_bytes: int = Field(16 * 2**20, ge=1024, description="largest HTML body, decompressed")
     pdf_cap_bytes: int = Field(128 * 2**20, ge=1024, description="largest PDF")
     connect_timeout_s: float = Field(10.0, gt=0, description="time to connect")
@@ -75,6 +76,11 @@ class CrawlSettings(Section):
     min_bytes_per_s: float = Field(512.0, ge=0, description="slower bodies are given up after ten seconds")
     crawl_delay_cap_s: float = Field(30.0, ge=0, description="longest robots.txt Crawl-delay honoured")
     retry_after_cap_s: float = Field(300.0, ge=0, description="longest Retry-After honoured")
+    host_give_up_s: float = Field(
+        300.0,
+        gt=0,
+        description="what waits for a host that has been silent for so long is given up until the next crawl",
+    )
     robots_cache_s: float = Field(86_400.0, ge=0, description="how long a robots.txt is believed")
     allow_hosts: tuple[str, ...] = Field((), description="private hosts (host or host:port) the crawler may connect to")
     lease_s: float = Field(60.0, gt=0, description="a run that does not renew its lease for so long is taken over")
@@ -83,6 +89,24 @@ class CrawlSettings(Section):
     extract_workers: int = Field(0, ge=0, description="extraction processes; 0: by the cluster's CPUs")
     pdf_timeout_s: float = Field(60.0, gt=0, description="time to read one PDF")
     pdf_max_pages: int = Field(3_000, ge=1, description="pages read of one PDF")
+    pdf_memory_mb: int = Field(1_024, ge=256, description="memory of the process that reads one PDF, beside the file")
+
+
+class RenderSettings(Section):
+    browser: str = Field("", description="Chromium or Chrome executable; empty: the one found on PATH")
+    sandbox: Literal["auto", "require", "off"] = Field(
+        "auto", description="Chromium's own sandbox: auto: where the system permits, with a warning where it does not"
+    )
+    workers: int = Field(1, ge=1, le=64, description="browsers of the cluster; about 500 MB each")
+    pages: int = Field(3, ge=1, le=32, description="pages that one browser renders at once")
+    timeout_s: float = Field(45.0, gt=0, description="time for one page, waiting for the pace of its hosts included")
+    script_s: float = Field(8.0, gt=0, description="a page whose scripts run so long without a pause is given up")
+    max_requests: int = Field(150, ge=1, description="scripts and data that one page may ask for")
+    max_bytes: int = Field(32 * 2**20, ge=1024, description="bytes of scripts and data of one page, decompressed")
+    html_cap_bytes: int = Field(8 * 2**20, ge=1024, description="largest page that scripts may make")
+    memory_mb: int = Field(1_024, ge=256, description="memory of one browser; the process that has most is ended")
+    recycle_pages: int = Field(300, ge=1, description="a browser that has rendered so many pages is replaced")
+    other_hosts: bool = Field(True, description="let pages load scripts and data from other public hosts")
 
 
 class EmbeddingSettings(Section):
@@ -199,6 +223,7 @@ class Settings(BaseSettings):
     brands_file: str = Field("", description="brands.yaml; empty: brands.yaml in the current directory, if any")
     store: StoreSettings = Field(default_factory=StoreSettings)
     crawl: CrawlSettings = Field(default_factory=CrawlSettings)
+    render: RenderSettings = Field(default_factory=RenderSettings)
     embedding: EmbeddingSettings = Field(default_factory=EmbeddingSettings)
     index: IndexSettings = Field(default_factory=IndexSettings)
     chroma: ChromaSettings = Field(default_factory=ChromaSettings)
@@ -317,6 +342,26 @@ def with_changes(settings: Settings, **sections: Mapping[str, Any]) -> Settings:
     except ValidationError as error:
         raise _explain(error) from None
     return settings.model_copy(update=changed)
+
+
+def secret(reference: str) -> SecretStr:
+    """The value that ``env:NAME`` or ``file:PATH`` names; any other text is the value itself.
+
+    Raises ConfigError, which names the place and never the value.
+    """
+    kind, _, place = reference.partition(":")
+    if kind == "env":
+        if not os.environ.get(place):
+            raise ConfigError(
+                f"The environment variable {place} is not set.", hint="The brand's configuration wants it."
+            )
+        return SecretStr(os.environ[place])
+    if kind == "file":
+        try:
+            return SecretStr(Path(place).expanduser().read_text(encoding="utf-8").strip())
+        except (OSError, UnicodeDecodeError) as error:
+            raise ConfigError(f"The file {place} cannot be read: {type(error).__name__}.") from None
+    return SecretStr(reference)
 
 
 def export(variables: Mapping[str, str], *, path_first: str = "") -> None:

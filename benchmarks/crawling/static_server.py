@@ -2,8 +2,9 @@
 
 python benchmarks/crawling/static_server.py FOLDER [--port 0] [--latency-ms 20] [--sitemap]
 
-With --sitemap it serves a sitemap of all HTML files with their dates. Prints its port on the first line. Answers
-If-None-Match with 304, counts what it sent, and prints the counts as JSON for each line it reads from standard input.
+A number in place of FOLDER serves so many generated pages. With --sitemap it serves a sitemap of all HTML files with
+their dates. Prints its port on the first line. Answers If-None-Match with 304, counts what it sent, and prints the
+counts as JSON for each line it reads from standard input.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import asyncio
 import hashlib
 import json
 import mimetypes
+import random
 import sys
 from datetime import UTC, datetime
 from email.utils import formatdate
@@ -23,12 +25,37 @@ from xml.sax.saxutils import escape
 
 import uvloop
 
+Answer = tuple[bytes, bytes, bytes, str]  # 200, 304, ETag, date
+
+
+class Generated:
+    """``/index.html`` and so many pages in a tree, made as they are asked for; each has a text of its own."""
+
+    def __init__(self, count: int) -> None:
+        self._count = count
+        self.answers = self
+
+    def get(self, path: bytes) -> Answer | None:
+        """The page at a path."""
+        name = path.removeprefix(b"/page/").removesuffix(b".html")
+        number = 0 if path == b"/index.html" else int(name) if name.isdigit() else self._count
+        if number >= self._count:
+            return None
+        links = "".join(
+            f'<li><a href="/page/{child}.html">Part {child}</a>'
+            for child in (*range(8 * number + 1, 8 * number + 9), 1, 2, 3)
+            if child < self._count
+        )
+        words = " ".join(random.Random(number).choices(WORDS, k=120))
+        body = f"<title>Part {number}</title><main><h1 id=top>Part {number}</h1><p>{words}</p><ul>{links}</ul></main>"
+        return _answer(body.encode(), "text/html; charset=utf-8", 0)
+
 
 class Files:
     """Every file below a folder as ready answers, by URL path."""
 
     def __init__(self, root: Path) -> None:
-        self.answers: dict[bytes, tuple[bytes, bytes, bytes, str]] = {}  # path -> 200, 304, ETag, date
+        self.answers: dict[bytes, Answer] = {}
         for path in sorted(root.rglob("*")):
             if path.is_file():
                 self._add(root, path)
@@ -52,21 +79,26 @@ class Files:
             self.answers[name.removesuffix("index.html").encode()] = self.answers[name.encode()]
 
     def _keep(self, name: str, body: bytes, kind: str, modified: float) -> None:
-        etag = f'"{hashlib.md5(body, usedforsecurity=False).hexdigest()}"'
-        head = f"Last-Modified: {formatdate(modified, usegmt=True)}\r\nETag: {etag}\r\n"
-        full = f"HTTP/1.1 200 OK\r\nContent-Type: {kind}\r\nContent-Length: {len(body)}\r\n{head}\r\n".encode() + body
-        unchanged = f"HTTP/1.1 304 Not Modified\r\n{head}\r\n".encode()
-        date = datetime.fromtimestamp(modified, UTC).isoformat(timespec="seconds")
-        self.answers[name.encode()] = (full, unchanged, etag.encode(), date)
+        self.answers[name.encode()] = _answer(body, kind, modified)
 
 
+def _answer(body: bytes, kind: str, modified: float) -> Answer:
+    etag = f'"{hashlib.md5(body, usedforsecurity=False).hexdigest()}"'
+    head = f"Last-Modified: {formatdate(modified, usegmt=True)}\r\nETag: {etag}\r\n"
+    full = f"HTTP/1.1 200 OK\r\nContent-Type: {kind}\r\nContent-Length: {len(body)}\r\n{head}\r\n".encode() + body
+    unchanged = f"HTTP/1.1 304 Not Modified\r\n{head}\r\n".encode()
+    date = datetime.fromtimestamp(modified, UTC).isoformat(timespec="seconds")
+    return full, unchanged, etag.encode(), date
+
+
+WORDS = tuple(f"{stem}{end}" for stem in ("pad", "knob", "cable", "filter", "tempo", "drum") for end in "abcdefghij")
 MISSING = b"HTTP/1.1 404 Not Found\r\nContent-Type: text/plain\r\nContent-Length: 9\r\n\r\nnot found"
 
 
 class Connection(asyncio.Protocol):
     """One keep-alive connection; requests have no body."""
 
-    def __init__(self, files: Files, latency_s: float, counts: dict[str, int]) -> None:
+    def __init__(self, files: Files | Generated, latency_s: float, counts: dict[str, int]) -> None:
         self._files, self._latency_s, self._counts = files, latency_s, counts
         self._buffer = b""
         self._transport: asyncio.Transport | None = None
@@ -103,14 +135,13 @@ class Connection(asyncio.Protocol):
             self._transport.write(answer)
 
 
-async def serve(folder: Path, port: int, latency_s: float, sitemap: bool) -> None:
+async def serve(files: Files | Generated, port: int, latency_s: float, sitemap: bool) -> None:
     """Serve until standard input ends."""
-    files = Files(folder)
     counts = {"200": 0, "304": 0, "404": 0, "bytes": 0}
     loop = asyncio.get_running_loop()
     server = await loop.create_server(lambda: Connection(files, latency_s, counts), "127.0.0.1", port, backlog=1024)
     port = server.sockets[0].getsockname()[1]
-    if sitemap:
+    if sitemap and isinstance(files, Files):
         files.add_sitemap(f"http://127.0.0.1:{port}")
     print(port, flush=True)
     while await loop.run_in_executor(None, sys.stdin.readline):
@@ -126,7 +157,8 @@ def main() -> None:
     parser.add_argument("--latency-ms", type=float, default=0.0)
     parser.add_argument("--sitemap", action="store_true")
     given = parser.parse_args()
-    uvloop.run(serve(given.folder, given.port, given.latency_ms / 1000, given.sitemap))
+    files = Generated(int(given.folder.name)) if given.folder.name.isdigit() else Files(given.folder)
+    uvloop.run(serve(files, given.port, given.latency_ms / 1000, given.sitemap))
 
 
 if __name__ == "__main__":

@@ -13,6 +13,7 @@ from ray_app.errors import InputError
 from ray_app.records import REASONS, UrlState
 
 if TYPE_CHECKING:
+    from ray_app.index.coverage import Coverage
     from ray_app.store.rows import UrlRow
     from ray_app.store.stores import Stores
 
@@ -25,6 +26,7 @@ def register(app: typer.Typer) -> None:
     """Add the commands of this module."""
     app.command()(urls)
     app.command()(why)
+    app.command()(coverage)
     app.command()(brands)
     app.add_typer(index_app, name="index")
 
@@ -32,6 +34,7 @@ def register(app: typer.Typer) -> None:
 def urls(
     brand: Brand,
     state: Annotated[UrlState | None, typer.Option("--state", help="Only URLs in this state.")] = None,
+    reason: Annotated[str, typer.Option("--reason", help="Only URLs with this reason, such as robots.")] = "",
     as_json: AsJson = False,
 ) -> None:
     """List every URL of a brand with its state and reason."""
@@ -40,7 +43,9 @@ def urls(
     settings = settings_for()
     with stores(settings) as opened:
         opened.catalog.brand(brand)
-        rows = opened.ledger.urls(brand, state)
+        if reason and reason not in REASONS:
+            raise InputError(f"No URL has the reason {reason!r}.", hint=f"Reasons are: {', '.join(sorted(REASONS))}.")
+        rows = opened.ledger.urls(brand, state, reason)
         if as_json:
             emit_lines(_line(row) for row in rows)
             return
@@ -66,42 +71,63 @@ def why(
     as_json: AsJson = False,
 ) -> None:
     """Tell the story of one URL: how it was found, what happened to it, and why."""
+    from ray_app.index.coverage import explain
     from ray_app.ingest.urls import normalise
     from ray_app.store.stores import stores
 
     settings = settings_for()
     wanted = normalise(url)
     with stores(settings) as opened:
-        rows = [row for row in opened.ledger.find(wanted) if not brand or row.brand == brand]
-    if not rows:
+        told = explain(opened.ledger, opened.catalog, opened.index_root, wanted, brand)
+    if not told:
         raise InputError(f"No crawl has ever seen {wanted}.", hint="Its links may lie on a page not reached yet.")
     if as_json:
-        emit_lines({**asdict(row), "story": story(row)} for row in rows)
+        emit_lines({**one.fields, "story": one.story} for one in told)
         return
-    for row in rows:
-        say(f"{row.url} ({row.brand})", "bold")
-        for sentence in story(row):
+    for one in told:
+        say(f"{one.url} ({one.brand})", "bold")
+        for sentence in one.story:
             say(f"  {sentence}")
 
 
-def story(row: UrlRow) -> list[str]:
-    """What the ledger knows about a URL, in sentences."""
-    found = f"It was found on {row.parent}" if row.parent else "It is a start URL"
-    sentences = [f"{found}, {row.depth} link(s) from the start, on {clock(row.discovered_at)} UTC."]
-    because = REASONS.get(row.reason, row.reason)
-    sentences.append(f"Its state is {row.state}: {because}.")
-    if row.canonical_url:
-        sentences.append(f"{row.canonical_url} stands for it.")
-    if row.fetched_at:
-        answer = f"answered {row.status}" if row.status else "did not answer"
-        sentences.append(f"It was last asked for on {clock(row.fetched_at)} UTC and {answer}.")
-    if row.state is UrlState.QUEUED and row.attempts:
-        sentences.append(f"{row.attempts} attempt(s) failed; the next is due on {clock(row.due_at)} UTC.")
-    if row.detail:
-        sentences.append(f"Detail: {row.detail}")
-    if row.content_hash:
-        sentences.append(f"Its text is stored as {row.content_hash} ({row.title or 'no title'}).")
-    return sentences
+def coverage(
+    brand: Annotated[
+        list[str] | None, typer.Option("--brand", "-b", help="Brand; repeatable. None: every brand.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Report what became of every URL known of a brand: discovered, fetched, unchanged, indexed, skipped and why."""
+    from ray_app.index.coverage import coverage as report
+    from ray_app.store.stores import stores
+
+    settings = settings_for()
+    with stores(settings) as opened:
+        for name in brand or ():
+            opened.catalog.brand(name)
+        figures = [
+            report(opened.ledger, opened.catalog, opened.index_root, n) for n in brand or opened.catalog.brands()
+        ]
+    if as_json:
+        emit_lines({**asdict(one), "share": one.share} for one in figures)
+        return
+    columns = ("brand", *_FIGURES, "indexed", "chunks", "crawled (UTC)")
+    table(columns, (_covered(one) for one in figures))
+    for one in figures:
+        say("")
+        say(one.brand, "bold")
+        for state, reasons in one.reasons.items():
+            for reason, count in sorted(reasons.items(), key=lambda item: -item[1]):
+                say(f"  {count:7} {state:8} {REASONS.get(reason, reason)} ({reason})")
+        if one.dropped:
+            say(f"  {one.dropped:7} links were not recorded: the brand has as many URLs as crawl.max_urls allows")
+
+
+_FIGURES = ("discovered", "fetched", "unchanged", "texts", "documents")
+
+
+def _covered(one: Coverage) -> tuple[object, ...]:
+    figures = (getattr(one, name) for name in _FIGURES)
+    return (one.brand, *figures, f"{one.indexed} ({one.share:.0%})", one.chunks, clock(one.crawled_at))
 
 
 def brands(as_json: AsJson = False) -> None:

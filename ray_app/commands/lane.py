@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ray_app.commands.output import AsJson, emit, note, say, settings_for
+from ray_app.commands.output import AsJson, emit, note, say, settings_for, table
 from ray_app.commands.progress import shown
 from ray_app.errors import InputError
 
 if TYPE_CHECKING:
+    from ray_app.ingest.crawl import CrawlReport
     from ray_app.on_ray.pipeline import BrandResult, Steps
     from ray_app.on_ray.targets import Target
+    from ray_app.store.ledger import Mode
 
 Brand = Annotated[list[str], typer.Option("--brand", "-b", help="Brand; repeatable.")]
 Urls = Annotated[list[str] | None, typer.Option("--url", "-u", help="Start URL of a single brand; repeatable.")]
@@ -23,8 +26,13 @@ MaxPages = Annotated[int | None, typer.Option("--max-pages", min=1, help="Pages 
 MaxDepth = Annotated[int | None, typer.Option("--max-depth", min=0, help="Links away from a start URL.")]
 Rate = Annotated[float | None, typer.Option("--rate", min=0, help="Requests per second to one host; 0: no pause.")]
 Full = Annotated[
-    bool, typer.Option("--full/--delta", help="Ask for every body again, or only for what changed (the default).")
+    bool,
+    typer.Option(
+        "--full/--delta",
+        help="Everything that links lead to, asked for anew; or what may have changed and what is new (the default).",
+    ),
 ]
+Retry = Annotated[bool, typer.Option("--retry-failed", help="Only what failed in the last crawl.")]
 Resume = Annotated[bool, typer.Option("--resume", help="Only finish a crawl that was cut off; never begin a new one.")]
 
 
@@ -43,13 +51,14 @@ def crawl(
     max_pages: MaxPages = None,
     max_depth: MaxDepth = None,
     rate: Rate = None,
+    retry_failed: Retry = False,
     resume: Resume = False,
     as_json: AsJson = False,
 ) -> None:
     """Crawl brands into the page store. A crawl that was cut off goes on where it stopped."""
     from ray_app.on_ray.pipeline import Steps
 
-    steps = Steps(embed=False, full=full, resume_only=resume)
+    steps = Steps(embed=False, mode=_mode(full, retry_failed), resume_only=resume)
     _run(_targets(brand, url, allow_host, max_pages, max_depth, rate), steps, as_json)
 
 
@@ -68,12 +77,21 @@ def ingest(
     max_pages: MaxPages = None,
     max_depth: MaxDepth = None,
     rate: Rate = None,
+    retry_failed: Retry = False,
     as_json: AsJson = False,
 ) -> None:
     """Crawl, embed and publish brands: from a support site to answers in one command."""
     from ray_app.on_ray.pipeline import Steps
 
-    _run(_targets(brand, url, allow_host, max_pages, max_depth, rate), Steps(full=full), as_json)
+    _run(_targets(brand, url, allow_host, max_pages, max_depth, rate), Steps(mode=_mode(full, retry_failed)), as_json)
+
+
+def _mode(full: bool, retry_failed: bool) -> Mode:
+    from ray_app.store.ledger import Mode
+
+    if full and retry_failed:
+        raise InputError("--full and --retry-failed exclude each other.")
+    return Mode.FULL if full else Mode.RETRY if retry_failed else Mode.DELTA
 
 
 def _targets(
@@ -111,18 +129,57 @@ def _run(targets: list[Target], steps: Steps, as_json: bool) -> None:
     else:
         for result in done:
             _tell(result)
+        if len(done) > 1:
+            _summarise(done)
     raise typer.Exit(exit_code(document))
+
+
+def _summarise(results: Sequence[BrandResult]) -> None:
+    """One row per brand."""
+    say("")
+    columns = (
+        "brand",
+        "URLs",
+        "new or changed",
+        "failed",
+        "gone",
+        "seconds",
+        "URLs/s",
+        "chunks",
+        "embedded",
+        "outcome",
+    )
+    table(columns, (_row(result) for result in results))
+
+
+def _row(result: BrandResult) -> tuple[object, ...]:
+    crawl, built = result.crawl, result.embed
+    gone = sum(n for key, n in crawl.reasons.items() if key.startswith("gone/")) if crawl else "-"
+    crawled = (
+        (crawl.handled, crawl.stored, crawl.errors.total(), gone, f"{crawl.seconds:.1f}", f"{_rate(crawl):.0f}")
+        if crawl
+        else ("-",) * 6
+    )
+    outcome = result.error or ("complete" if crawl is None or crawl.complete else "page limit reached")
+    return (result.brand, *crawled, built.chunks if built else "-", built.embedded if built else "-", outcome)
+
+
+def _rate(crawl: CrawlReport) -> float:
+    return crawl.handled / crawl.seconds if crawl.seconds else 0.0
 
 
 def _tell(result: BrandResult) -> None:
     if result.crawl:
         crawl = result.crawl
-        rate = crawl.handled / crawl.seconds if crawl.seconds else 0.0
         say(
-            f"{result.brand}: {crawl.handled} URLs in {crawl.seconds:.1f} s ({rate:.0f}/s), "
-            f"{crawl.stored} new or changed texts" + ("" if crawl.complete else ", not complete"),
+            f"{result.brand}: {crawl.handled} URLs in {crawl.seconds:.1f} s ({_rate(crawl):.0f}/s), "
+            f"{crawl.stored} new or changed texts" + ("" if crawl.complete else ", page limit reached"),
             "bold",
         )
+        if crawl.unlinked:
+            say(f"  {crawl.unlinked:6} texts left, for nothing links to them any more")
+        if crawl.dropped:
+            say(f"  {crawl.dropped:6} links were not recorded, over crawl.max_urls")
         for reason, count in sorted(crawl.reasons.items(), key=lambda item: -item[1]):
             say(f"  {count:6} {reason}")
     if result.embed:

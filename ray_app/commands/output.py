@@ -16,6 +16,7 @@ from ray_app.errors import BacklineError
 from ray_app.observe.log import configure
 
 EXIT_OK, EXIT_FAILED, EXIT_USAGE, EXIT_PARTLY = 0, 1, 2, 3
+EXIT_INTERRUPTED = 130  # as shells have it for ctrl-C
 
 AsJson = Annotated[bool, typer.Option("--json", help="One JSON document, or JSON lines, on standard output.")]
 

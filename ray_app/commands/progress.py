@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict
 from typing import Protocol
@@ -19,6 +19,7 @@ from ray_app.ingest.crawl import Progress
 
 # JSON progress lines of one brand come at most this often.
 LINE_EVERY_S = 2.0
+SHOWN_ERRORS = 3
 
 
 class Show(Protocol):
@@ -67,14 +68,18 @@ class _Bars:
 
 
 def _note(progress: Progress) -> str:
-    parts = [f"{progress.stored} texts"]
-    if progress.failed:
-        parts.append(f"{progress.failed} failed")
+    parts = [f"{progress.stored} texts", f"{progress.waiting} waiting"]
+    parts += [f"{count} {reason}" for reason, count in _worst(progress.errors)]
     if progress.done:
         parts.append("done")
     elif progress.eta_s is not None:
         parts.append(f"about {progress.eta_s:.0f} s left")
     return ", ".join(parts)
+
+
+def _worst(errors: Mapping[str, int]) -> list[tuple[str, int]]:
+    """The errors met most often; a line has room for few."""
+    return sorted(errors.items(), key=lambda item: (-item[1], item[0]))[:SHOWN_ERRORS]
 
 
 class _Lines:

@@ -5,13 +5,14 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, ValidationError
 
-from ray_app.config import CrawlSettings
+from ray_app.config import CrawlSettings, secret
 from ray_app.errors import BadUrl, ConfigError
+from ray_app.ingest.content import check_selector
 from ray_app.ingest.urls import authority, normalise, parse_host, path_of
 
 SLUG = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")  # becomes a folder, a collection and a metric label
@@ -28,6 +29,14 @@ BINARY_ENDINGS = frozenset(
         "bin dll doc docx dwg hex odp ods odt ppt pptx so step stl xls xlsx",
     )
     for ending in kind.split()
+)
+
+_TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,100}")  # RFC 9110, 5.6.2
+# What the crawler itself sends, or what would change the meaning of the request.
+_OWN_HEADERS = frozenset(
+    "accept accept-encoding connection content-length content-type cookie expect host if-match if-modified-since "
+    "if-none-match if-range if-unmodified-since keep-alive proxy-authorization range te trailer transfer-encoding "
+    "upgrade user-agent".split()
 )
 
 _DEFAULTS = CrawlSettings.model_validate({})
@@ -70,6 +79,27 @@ def _header_text(value: str) -> str:
     return value
 
 
+def _selector(value: str) -> str:
+    check_selector(value)
+    return value
+
+
+def _header_name(value: str) -> str:
+    if not _TOKEN.fullmatch(value) or value.lower() in _OWN_HEADERS:
+        raise ValueError("is not a header that a brand may set")
+    return value
+
+
+def _cookie_name(value: str) -> str:
+    if not _TOKEN.fullmatch(value):
+        raise ValueError("is not the name of a cookie")
+    return value
+
+
+Selector = Annotated[str, AfterValidator(_selector)]
+HeaderName = Annotated[str, AfterValidator(_header_name)]
+HeaderValue = Annotated[str, AfterValidator(_header_text)]
+CookieName = Annotated[str, AfterValidator(_cookie_name)]
 StartUrl = Annotated[str, AfterValidator(_start_url)]
 HostEntry = Annotated[str, AfterValidator(_host)]
 UrlPattern = Annotated[str, AfterValidator(_pattern)]
@@ -100,6 +130,26 @@ class BrandConfig(BaseModel):
     )
     lang: str = Field(default="", pattern=r"^([a-z]{2,3})?$", description="language of the site; empty: found per page")
     allow_hosts: tuple[HostEntry, ...] = Field(default=(), description="private hosts the crawler may connect to")
+    sitemaps: bool = Field(default=True, description="read the sitemaps that robots.txt names, or /sitemap.xml")
+    content: tuple[Selector, ...] = Field(
+        default=(), description="CSS selectors of what is read of a page; none, or none that match: found by itself"
+    )
+    remove: tuple[Selector, ...] = Field(default=(), description="CSS selectors of what is left out of every page")
+    headers: dict[HeaderName, HeaderValue] = Field(
+        default={}, description="headers sent to the hosts of the start URLs; env:NAME and file:PATH name secrets"
+    )
+    cookies: dict[CookieName, HeaderValue] = Field(default={}, description="cookies sent there, likewise")
+    render: Literal["off", "auto", "always"] = Field(
+        default="off", description="read pages through a browser: never, when they are empty without scripts, always"
+    )
+
+    def secret_headers(self) -> tuple[tuple[str, SecretStr], ...]:
+        """The headers and cookies with their values, read from where they lie. Raises ConfigError."""
+        found = {name: secret(value) for name, value in self.headers.items()}
+        if self.cookies:
+            pairs = (f"{name}={secret(value).get_secret_value()}" for name, value in self.cookies.items())
+            found["Cookie"] = SecretStr("; ".join(pairs))
+        return tuple(found.items())
 
 
 def make_brand(name: str, fields: Mapping[str, Any], crawl: CrawlSettings, source: str = "") -> BrandConfig:
@@ -158,7 +208,7 @@ class Scope:
     def __init__(self, config: BrandConfig, crawl: CrawlSettings | None = None) -> None:
         self._max_url_length = (crawl or _DEFAULTS).max_url_length
         self._max_depth = config.max_depth
-        self._sites = frozenset(_sites(config))
+        self.sites = frozenset(_sites(config))  # hosts, as ``urls.authority`` spells them
         self._starts = frozenset(config.start_urls)
         self._include = [re.compile(pattern) for pattern in config.include]
         self._exclude = [re.compile(pattern) for pattern in config.exclude]
@@ -167,14 +217,15 @@ class Scope:
         """ "" when a normalised URL is to be crawled, else why not: url_too_long, scope, depth or media_type."""
         if len(url) > self._max_url_length:
             return "url_too_long"
-        if not self._in_scope(url):
+        if not self.covers(url):
             return "scope"
         if depth > self._max_depth:
             return "depth"
         return "media_type" if is_binary(url) else ""
 
-    def _in_scope(self, url: str) -> bool:
-        if authority(url) not in self._sites:
+    def covers(self, url: str) -> bool:
+        """Whether a normalised URL belongs to the brand's site, however deep it lies."""
+        if authority(url) not in self.sites:
             return False
         if any(pattern.search(url) for pattern in self._exclude):
             return False

@@ -5,9 +5,12 @@ from __future__ import annotations
 import codecs
 import re
 
+from ray_app.ingest import charset_guess
 from ray_app.ingest.clean import names
 
-SNIFF_BYTES = 4096  # browsers look at 1024; pages with a long comment on top declare later
+SNIFF_BYTES = 4096  # browsers look at 1,024; pages with a long comment on top declare later
+LATE_BYTES = 128 * 1024  # searched only of pages that are in no encoding that they name, nor in UTF-8
+WIDE_SHARE = 0.05  # NULs in every second byte; a page in any other encoding has none
 
 # Labels whose WHATWG meaning differs from Python's (https://encoding.spec.whatwg.org/#names-and-labels).
 _LABELS: dict[str, str] = {
@@ -65,25 +68,48 @@ _ALLOWED = names(
     "iso8859-14 iso8859-15 iso8859-16"
 )
 _BOMS = ((codecs.BOM_UTF8, "utf-8"), (codecs.BOM_UTF16_LE, "utf-16-le"), (codecs.BOM_UTF16_BE, "utf-16-be"))
-_COMMENT = re.compile(rb"<!--.*?-->", re.DOTALL)
-_META = re.compile(rb"<meta\s[^>]*?charset\s*=\s*[\"']?\s*([\w.:-]+)", re.IGNORECASE)
-_XML = re.compile(rb"^\s*<\?xml\s[^>]*?encoding\s*=\s*[\"']([\w.:-]+)", re.IGNORECASE)
+_XML = re.compile(rb"<\?xml\s[^>]*?encoding\s*=\s*[\"']([\w.:-]+)")
+
+# Markup as the standard's prescan reads it (https://html.spec.whatwg.org/#prescan-a-byte-stream-to-determine-its-encoding).
+_COMMENT_END = re.compile(rb"(?<=--)>")
+_META = re.compile(rb"<meta(?=[\t\n\f\r /])", re.IGNORECASE)
+_TAG = re.compile(rb"</?[a-z][^\t\n\f\r >]*", re.IGNORECASE)
+_OTHER_TAG = (b"<!", b"</", b"<?")
+# Name, then its value in double quotes, in single quotes or bare. What the end of the bytes cuts off does not match.
+_ATTRIBUTE = re.compile(
+    rb"[\t\n\f\r /]*+(?P<name>[^\t\n\f\r />][^\t\n\f\r />=]*+)[\t\n\f\r ]*+"
+    rb"(?:=[\t\n\f\r ]*+(?:\"([^\"]*+)\"|'([^']*+)'|(?=>)|([^\t\n\f\r >\"'][^\t\n\f\r >]*+)(?=[\t\n\f\r >]))|(?=[^=]))"
+)
+_TAG_END = re.compile(rb"[\t\n\f\r /]*+>")
+_CHARSET = re.compile(
+    rb"charset[\t\n\f\r ]*+=[\t\n\f\r ]*+(?:\"([^\"]*+)\"|'([^']*+)'|([^\t\n\f\r ;\"'][^\t\n\f\r ;]*+))", re.IGNORECASE
+)
 
 
 def decode(body: bytes, declared: str = "") -> str:
     """The text of ``body``. ``declared`` is the charset of the Content-Type header, or "".
 
-    Order: byte-order mark, header, meta, UTF-8, windows-1252. A declaration that the bytes contradict
-    gives way to the next one; a few broken bytes are no contradiction.
+    Order: byte-order mark, header, meta, UTF-8, a late meta, a guess by letters. A declaration that the bytes
+    contradict gives way to the next one; a few broken bytes are no contradiction.
     """
+    return _read(body, declared)[1]
+
+
+def choose(body: bytes, declared: str = "") -> str:
+    """Python's name of the encoding that ``decode`` reads ``body`` in."""
+    return _read(body, declared)[0]
+
+
+def _read(body: bytes, declared: str) -> tuple[str, str]:
     for mark, name in _BOMS:
         if body.startswith(mark):
-            return body[len(mark) :].decode(name, "replace")
+            return name, body[len(mark) :].decode(name, "replace")
     for name in _candidates(body, declared):
         text = body.decode(name, "replace")
         if _plausible(text):
-            return text
-    return body.decode("cp1252", "replace")
+            return name, text
+    name = _late_declaration(body) or charset_guess.guess(body)
+    return name, body.decode(name, "replace")
 
 
 def lookup(label: str) -> str:
@@ -96,14 +122,28 @@ def lookup(label: str) -> str:
     return name if name in _ALLOWED else ""
 
 
+def prescan(body: bytes) -> str:
+    """What the markup at the head of ``body`` declares, by the HTML standard; "" when it declares nothing."""
+    head = body[:SNIFF_BYTES]
+    return _from_meta(head) or _from_xml(head)
+
+
 def _candidates(body: bytes, declared: str) -> list[str]:
     """Encodings to try, best first. UTF-16 is believed only when the bytes look like it."""
     wide = _wide_without_mark(body)
-    named = [lookup(declared), _from_markup(body)]
+    named = [lookup(declared), prescan(body)]
+    if not any(named) and charset_guess.is_japanese_mail(body[: charset_guess.LOOKED_AT_BYTES]):
+        named.append("iso2022_jp")
     candidates = dict.fromkeys([wide, *(name for name in named if not name.startswith("utf-16")), "utf-8"])
     found = [name for name in candidates if name]
     # Servers say latin-1 by default of UTF-8 pages; latin-1 text that is valid UTF-8 is all but impossible.
     return ["utf-8", *found] if found[0] == "cp1252" else found
+
+
+def _late_declaration(body: bytes) -> str:
+    """A declaration behind the bytes that are searched of every page, if it fits. Browsers begin anew for one."""
+    name = _from_meta(body[:LATE_BYTES]) if len(body) > SNIFF_BYTES else ""
+    return name if name and _plausible(body.decode(name, "replace")) else ""
 
 
 def _plausible(text: str) -> bool:
@@ -112,22 +152,66 @@ def _plausible(text: str) -> bool:
     return not broken or broken * 10 <= sum(1 for c in text if c > "\x7f") - broken
 
 
-def _from_markup(body: bytes) -> str:
-    head = _COMMENT.sub(b"", body[:SNIFF_BYTES])
-    found = _META.search(head) or _XML.search(head)
-    if found is None:
-        return ""
-    name = lookup(found[1].decode("ascii", "replace"))
-    # Readable as ASCII so far, so it cannot be UTF-16 whatever it says (HTML standard).
+def _from_meta(head: bytes) -> str:
+    at = head.find(b"<")
+    while at >= 0:
+        if head.startswith(b"<!--", at):
+            end = _COMMENT_END.search(head, at + 4)
+            at = end.end() if end else len(head)
+        elif tag := _META.match(head, at) or _TAG.match(head, at):
+            attributes, at = _read_attributes(head, tag.end())
+            if tag.re is _META and (name := _declared(attributes)):
+                return name
+        elif head.startswith(_OTHER_TAG, at):
+            end_at = head.find(b">", at)
+            at = end_at + 1 if end_at >= 0 else len(head)
+        else:
+            at += 1
+        at = head.find(b"<", at)
+    return ""
+
+
+def _read_attributes(head: bytes, at: int) -> tuple[dict[bytes, bytes], int]:
+    """Attributes from ``at`` to the end of the tag, names in lower case, and where the tag ends.
+
+    Of a tag that the bytes cut off nothing counts.
+    """
+    found: dict[bytes, bytes] = {}
+    while not (end := _TAG_END.match(head, at)):
+        attribute = _ATTRIBUTE.match(head, at)
+        if not attribute:
+            return {}, len(head)
+        found.setdefault(attribute["name"].lower(), attribute[2] or attribute[3] or attribute[4] or b"")
+        at = attribute.end()
+    return found, end.end()
+
+
+def _declared(meta: dict[bytes, bytes]) -> str:
+    """The encoding that a meta element declares, or ""."""
+    label = meta.get(b"charset")
+    if label is None and meta.get(b"http-equiv", b"").lower() == b"content-type":
+        in_content = _CHARSET.search(meta.get(b"content", b""))
+        label = next((part for part in in_content.groups() if part is not None), b"") if in_content else b""
+    return _readable_as_ascii(label or b"")
+
+
+def _from_xml(head: bytes) -> str:
+    found = _XML.match(head.lstrip())
+    return _readable_as_ascii(found[1]) if found else ""
+
+
+def _readable_as_ascii(label: bytes) -> str:
+    """Markup that could be read so far cannot be UTF-16, whatever it says (HTML standard)."""
+    name = lookup(label.decode("ascii", "replace"))
     return "utf-8" if name.startswith("utf-16") else name
 
 
 def _wide_without_mark(body: bytes) -> str:
-    """UTF-16 without a mark: Latin markup has a NUL in every second byte."""
-    head = body[:512]
+    """UTF-16 without a mark: markup and spaces have a NUL in every second byte, whatever the script."""
+    head = body[:1024]
     even, odd = head[0::2].count(0), head[1::2].count(0)
-    if odd > len(head) * 0.2 and even < odd / 8:
+    if odd > len(head) * WIDE_SHARE and even < odd / 8:
         return "utf-16-le"
-    if even > len(head) * 0.2 and odd < even / 8:
+    if even > len(head) * WIDE_SHARE and odd < even / 8:
         return "utf-16-be"
     return ""

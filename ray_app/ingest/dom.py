@@ -1,4 +1,4 @@
-"""Parsing HTML within bounds, walking the tree without recursion, and what of it a reader never sees."""
+"""Parsing HTML within bounds, walking the tree without recursion, and what of it is the site's frame."""
 
 from __future__ import annotations
 
@@ -35,16 +35,26 @@ _KNOWN = names(
     "kbd var del ins mark time"
 )
 
-_HIDING = re.compile(
-    r"display\s*:\s*none|visibility\s*:\s*hidden|font-size\s*:\s*0(?:px|pt|em|rem|%)?\s*(?:;|!|$)|opacity\s*:\s*0\s*(?:;|!|$)",
-    re.IGNORECASE,
+# Elements whose text is none of the page's.
+UNREAD = names(
+    "script style noscript template svg canvas audio video map object embed iframe frame noframes applet head title "
+    "link meta base nav button input select textarea option optgroup datalist label progress meter dialog menu "
+    "annotation annotation-xml rp"
 )
+NEVER_CHROME = names("body html main article")  # whatever their class says
+_FRAME_TAGS = names("div section ul ol dl table aside header footer nav form p")  # of which an id may tell so
 _CHROME_ROLES = names("navigation banner contentinfo search complementary dialog alertdialog menu menubar toolbar")
 _CHROME_NAMES = names(
     "breadcrumb breadcrumbs breadcrumb-nav breadcrumb-trail pagination pager paginator navbar navheader navfooter "
     "nav-links prev-next prevnext page-nav post-navigation headerlink permalink skip-link skiplink skip-nav "
     "skip-to-content skip-to-main edit-link edit-page edit-this-page edit-on-github mw-editsection mw-jump-link "
     "catlinks navbox printfooter linenos lineno line-numbers-rows gutter site-header site-footer site-nav "
+    "footer prev-next-footer rst-footer-buttons theme-doc-footer theme-doc-toc-mobile theme-edit-this-page "
+    "md-content__button pagination-nav nav-chapters mobile-nav-chapters wy-nav-side toplang bottomlang "
+    "language-switcher lang-switcher language-selector addthis_toolbox a2a_kit sharedaddy jp-relatedposts "
+    "share-links social-links article-sidebar article-author article-comments recent-articles article-votes "
+    "article-relatives article-share article-subscribe article-feedback page-feedback was-this-helpful comments-area "
+    "comment-respond newsletter-signup "
     "site-navigation page-footer global-nav global-header global-footer main-nav main-navigation social-share "
     "share-buttons related-posts related-articles relatedposts sphinxsidebar sphinxsidebarwrapper"
 )
@@ -72,7 +82,7 @@ def skip() -> None:
 def parse(text: str) -> tuple[LexborHTMLParser, bool]:
     """The tree of a page, and whether some of its nesting had to be cut."""
     cut = False
-    if len(text) > MAX_TAG_CHARS:
+    if _has_huge_tag(text):
         shorter = _HUGE_TAG.sub(r"<\1>", text)
         cut, text = len(shorter) != len(text), shorter
     if text.count("<") > SMALL_PAGE_TAGS:
@@ -112,27 +122,38 @@ def walk(root: LexborNode, visitor: Visitor) -> None:
         node = following
 
 
-def is_hidden(attributes: Attributes) -> bool:
-    """Whether the element says that nobody sees it."""
-    if "hidden" in attributes and attributes["hidden"] != "until-found":
-        return True
-    if (attributes.get("aria-hidden") or "").lower() == "true":
-        return True
-    style = attributes.get("style")
-    return bool(style and _HIDING.search(style))
+def is_chrome(node: LexborNode, tag: str, attributes: Attributes) -> bool:
+    """Whether role, class or id mark the element as part of the site's frame, not of the page.
 
-
-def is_chrome(attributes: Attributes) -> bool:
-    """Whether role, class or id mark the element as part of the site's frame, not of the page."""
+    An id is often made from a heading: a chapter on pagination is no pager.
+    """
     if (attributes.get("role") or "").lower() in _CHROME_ROLES:
         return True
-    return _names_chrome(attributes.get("class") or "") or _names_chrome(attributes.get("id") or "")
+    if _names_chrome(attributes.get("class") or ""):
+        return True
+    identifier = attributes.get("id")
+    if not identifier or tag not in _FRAME_TAGS or not _names_chrome(identifier):
+        return False
+    heading = node.css_first("h1, h2, h3, h4, h5, h6")
+    return heading is None or _slug(heading.text()) != _slug(identifier)
+
+
+def _slug(text: str) -> str:
+    return "".join(filter(str.isalnum, text)).lower()
 
 
 @lru_cache(maxsize=4096)  # a site has few class names, each on thousands of elements
 def _names_chrome(given: str) -> bool:
     lower = given.lower()
     return not _CHROME_NAMES.isdisjoint(lower.split()) or _COOKIE.search(lower) is not None
+
+
+def _has_huge_tag(text: str) -> bool:
+    """Seldom true, and far cheaper to ask than to search for the tag."""
+    if len(text) <= MAX_TAG_CHARS:
+        return False
+    longer = (part for part in text.split("<") if len(part) > MAX_TAG_CHARS)
+    return any(not -1 < part.find(">") <= MAX_TAG_CHARS for part in longer)
 
 
 def _flatten(text: str) -> str:

@@ -6,52 +6,55 @@ import hashlib
 import logging
 import re
 from collections.abc import Sequence
+from dataclasses import dataclass
 
-from selectolax.lexbor import LexborHTMLParser, LexborNode
+from selectolax.lexbor import LexborHTMLParser
 
+from ray_app.ingest import content
 from ray_app.ingest.charset import decode
 from ray_app.ingest.clean import visible
-from ray_app.ingest.dom import is_hidden, parse
+from ray_app.ingest.content import Content, Rules, check_selector
+from ray_app.ingest.dom import parse
+from ray_app.ingest.hidden import Hiding
 from ray_app.ingest.links import Head, read_head, read_links
-from ray_app.ingest.sections import SectionReader
-from ray_app.records import Document, Extracted, Section
+from ray_app.ingest.sections import Reading, SectionReader
+from ray_app.records import Document, Extracted, Facts, Section
 
-DEFAULT_MAX_LINKS = 5_000
-# A main element with so little of the page's text is not the main one, unless the page itself is short.
-LANDMARK_SHARE = 0.25
-LANDMARK_MATTERS_CHARS = 500
-MAX_CANDIDATES = 1_000  # looked at for landmarks
-MAX_LANDMARKS = 50  # more articles are a list of teasers, not the text
+__all__ = ["Rules", "check_selector", "content_hash", "extract"]
+
 JUDGE_CAP_CHARS = 500_000  # trafilatura takes seconds per megabyte
+NORMALLY = Rules()
+NO_FACTS = Facts()
 _WORD = re.compile(r"[^\W_]")
 
 
 def extract(
-    body: bytes, *, brand: str, url: str, charset: str, fetched_at: float, max_links: int = DEFAULT_MAX_LINKS
+    body: bytes, *, brand: str, url: str, charset: str, fetched_at: float, rules: Rules = NORMALLY
 ) -> Extracted:
     """What the page at ``url`` (normalised) says. Reads any bytes without raising.
 
     ``charset`` is that of the Content-Type header, or "". Reasons: ok, empty, noindex; the latter two have
-    no document but may have links.
+    no document but may have links. Of the facts only images and PDFs are found here.
     """
     text = decode(body, charset)
     tree, cut = parse(text)
     head = read_head(tree, url)
-    links = () if head.nofollow else read_links(tree, head, max_links)
+    links = () if head.nofollow else read_links(tree, head, rules.max_links)
     if head.noindex:
         return Extracted("noindex", links=links, canonical=head.canonical)
-    title, sections = _read_content(tree, head, url)
-    if not any(_WORD.search(section.text) for section in sections):
+    found = _Page(tree, head, rules).read()
+    if not found.says_something:
         return Extracted("empty", links=links, canonical=head.canonical)
     document = Document(
         brand=brand,
         url=url,
-        title=title,
-        lang=head.lang,
+        title=found.title,
+        lang=head.lang or rules.lang,
         kind="html",
-        sections=sections,
-        content_hash=content_hash(title, sections),
+        sections=found.sections,
+        content_hash=content_hash(found.title, found.sections),
         fetched_at=fetched_at,
+        facts=found.facts,
     )
     detail = "markup was nested or sized beyond reason and has been cut" if cut else ""
     return Extracted("ok", document, links, head.canonical, detail)
@@ -68,90 +71,85 @@ def content_hash(title: str, sections: Sequence[Section]) -> str:
     return digest.hexdigest()
 
 
-def _read_content(tree: LexborHTMLParser, head: Head, url: str) -> tuple[str, tuple[Section, ...]]:
-    """Title and sections: of the landmark, else of the body without its frame, else what trafilatura finds."""
-    page_name = url.partition("?")[0].rpartition("/")[2]
-    body = tree.body if tree.body is not None else tree.root
-    heading = ""
+@dataclass(frozen=True, slots=True)
+class _Found:
+    """What a choice of content says."""
+
+    title: str
     sections: tuple[Section, ...] = ()
-    landmarks = _landmarks(tree)
-    if landmarks:
-        heading, sections = _read(landmarks, page_name, landmark=True)
-    if body is not None and not (landmarks and _is_ample(landmarks, body)):
-        other_heading, others = _read([body], page_name, landmark=False)
-        if _length(sections) < _share_needed(_length(others)):
-            heading, sections = other_heading, others
-    if not _length(sections):
-        sections = _judged(tree)
-    title = head.title or heading
-    return title, _without_echoes(title, sections)
+    facts: Facts = NO_FACTS
+
+    @property
+    def chars(self) -> int:
+        return sum(len(section.text) for section in self.sections)
+
+    @property
+    def says_something(self) -> bool:
+        return any(_WORD.search(section.text) for section in self.sections)
+
+
+class _Page:
+    """One page, read in the ways that ``content`` knows until one says something."""
+
+    def __init__(self, tree: LexborHTMLParser, head: Head, rules: Rules) -> None:
+        self._tree = tree
+        self._head = head
+        self._rules = rules
+        self._hides = Hiding.of(tree).hides
+        self._removed = frozenset(node.mem_id for node in content.selected(tree, rules.remove))
+        self._page_name = head.url.partition("?")[0].rpartition("/")[2]
+
+    def read(self) -> _Found:
+        """What the brand's rules select, else the article, the prose, the landmark or body, else a second opinion."""
+        found = self._read(content.by_rules(self._tree, self._rules))
+        if not found.says_something:
+            found = self._read(content.by_article(self._tree, self._hides, self._removed, self._head.title))
+        if not found.says_something:
+            found = self._read(content.by_prose(self._tree, self._hides, self._removed))
+        if not found.says_something:
+            found = self._read_landmark_or_body()
+        return found if found.says_something else self._judged()
+
+    def _read_landmark_or_body(self) -> _Found:
+        landmark, page = content.by_landmark(self._tree, self._hides), content.whole(self._tree)
+        found = self._read(landmark)
+        if landmark is not None and content.is_ample(landmark, page):
+            return found
+        other = self._read(page)
+        return other if found.chars < content.share_needed(other.chars) else found
+
+    def _read(self, chosen: Content | None) -> _Found:
+        if chosen is None:
+            return _Found("")
+        dropped = self._removed | chosen.dropped
+        reading = Reading(self._page_name, self._head.base, self._hides, dropped, landmark=chosen.landmark)
+        reader = SectionReader(reading)
+        for root in chosen.roots:
+            if not content.is_within(root, self._removed):
+                reader.read(root)
+        sections = reader.sections()
+        title = self._head.title or reader.first_heading
+        facts = Facts(images=reader.media.images, pdfs=reader.media.pdfs)
+        return _Found(title, _without_echoes(title, sections), facts)
+
+    def _judged(self) -> _Found:
+        """What trafilatura makes of a page whose whole text lies in what looks like its frame. Changes the tree."""
+        tree, nothing = self._tree, _Found(self._head.title)
+        out = [*tree.css("script, style, noscript, template, svg"), *content.selected(tree, self._rules.remove)]
+        out += [node for node in tree.css(content.MAY_HIDE) if self._hides(node, node.tag or "", node.attributes)]
+        content.remove(out)
+        markup = tree.html or ""
+        if len(markup) > JUDGE_CAP_CHARS or tree.body is None or not _WORD.search(tree.body.text()):
+            return nothing
+        from trafilatura import extract as judge  # half a second to import, seldom needed
+
+        logging.getLogger("trafilatura").setLevel(logging.CRITICAL)  # finding nothing is an answer, not an error
+        found = judge(markup, include_comments=False, include_tables=True)
+        cleaned = visible(found or "").strip()
+        return _Found(self._head.title, (Section((), "", cleaned),)) if cleaned else nothing
 
 
 def _without_echoes(title: str, sections: tuple[Section, ...]) -> tuple[Section, ...]:
     """A banner that only repeats part of the title would be a passage of its own on every page of the site."""
     telling = tuple(section for section in sections if section.path or section.text not in title)
-    return telling if _length(telling) else sections
-
-
-def _read(roots: list[LexborNode], page_name: str, *, landmark: bool) -> tuple[str, tuple[Section, ...]]:
-    """First heading and sections."""
-    reader = SectionReader(page_name, landmark=landmark)
-    for root in roots:
-        reader.read(root)
-    return reader.first_heading, reader.sections()
-
-
-def _landmarks(tree: LexborHTMLParser) -> list[LexborNode]:
-    """The main element with all it holds, else the articles if they are few.
-
-    An article inside main is not preferred: on support sites what stands beside it is content too.
-    """
-    mains = _visible(tree.css("main, [role=main]"))
-    return mains or _visible(tree.css("article"))
-
-
-def _visible(nodes: list[LexborNode]) -> list[LexborNode]:
-    found = _outermost([node for node in nodes[:MAX_CANDIDATES] if not is_hidden(node.attributes)])
-    return found if len(found) <= MAX_LANDMARKS else []
-
-
-def _outermost(nodes: list[LexborNode]) -> list[LexborNode]:
-    ids = {node.mem_id for node in nodes}
-    return [node for node in nodes if not _has_ancestor(node, ids)]
-
-
-def _has_ancestor(node: LexborNode, ids: set[int]) -> bool:
-    parent = node.parent
-    while parent is not None:
-        if parent.mem_id in ids:
-            return True
-        parent = parent.parent
-    return False
-
-
-def _is_ample(landmarks: list[LexborNode], body: LexborNode) -> bool:
-    """Cheap and careful: the body's raw text counts its scripts and frame too."""
-    return sum(len(node.text()) for node in landmarks) >= LANDMARK_SHARE * len(body.text())
-
-
-def _share_needed(body_length: int) -> float:
-    return LANDMARK_SHARE * body_length if body_length > LANDMARK_MATTERS_CHARS else 1
-
-
-def _length(sections: Sequence[Section]) -> int:
-    return sum(len(section.text) for section in sections)
-
-
-def _judged(tree: LexborHTMLParser) -> tuple[Section, ...]:
-    """What trafilatura makes of a page whose whole text lies in what looks like its frame. Changes the tree."""
-    for node in tree.css("script, style, noscript, template, svg"):
-        node.decompose()
-    markup = tree.html or ""
-    if len(markup) > JUDGE_CAP_CHARS or tree.body is None or not _WORD.search(tree.body.text()):
-        return ()
-    from trafilatura import extract as judge  # half a second to import, seldom needed
-
-    logging.getLogger("trafilatura").setLevel(logging.CRITICAL)  # finding nothing is an answer, not an error
-    found = judge(markup, include_comments=False, include_tables=True)
-    cleaned = visible(found or "").strip()
-    return (Section((), "", cleaned),) if cleaned else ()
+    return telling if telling else sections

@@ -20,13 +20,14 @@ from ray_app.ingest import headers
 from ray_app.ingest.body import SLOW_AFTER_S, BodyLimits, BodyReader, BodyRefused
 from ray_app.ingest.guard import Guard
 from ray_app.ingest.lanes import HostProfile, Lane, Lanes
-from ray_app.ingest.pacing import HostPaused
+from ray_app.ingest.pacing import HostDown, HostPaused
+from ray_app.ingest.resource import Resource, ResourceReader, ResourceTask, profile_for
 from ray_app.ingest.robots import Robots
 from ray_app.ingest.robots_reader import RobotsReader
 from ray_app.ingest.transport import Transport, reason_of
 from ray_app.ingest.urls import normalise, origin
 from ray_app.ingest.visit import Visit, backoff
-from ray_app.records import FetchResult, FetchTask, UrlState
+from ray_app.records import FetchResult, FetchTask, Kind, UrlState
 
 __all__ = ["Fetcher", "HostProfile"]
 
@@ -34,6 +35,8 @@ _NO_CONTENT = (204, 205)
 _WHOLE_BODY = (200, 203)
 _SLOW_DOWN = (429, 503)
 _MOMENTARY = (408, 425)  # of the 4xx, these may go well the next time
+SITEMAP_CAP_BYTES = 50 * 2**20  # by the protocol
+MAX_NAMED_SITEMAPS = 200  # of one robots.txt
 
 
 class Fetcher:
@@ -54,6 +57,7 @@ class Fetcher:
         self._slow_after_s = slow_after_s
         self._transport = Transport()
         self._lanes = Lanes(settings, clock, RobotsReader(self._transport, settings).read)
+        self._resources = ResourceReader(self._transport, settings, slow_after_s)
 
     async def start(self) -> None:
         """Refuse settings that could never fetch, before any URL is handed in. Raises ConfigError."""
@@ -72,6 +76,18 @@ class Fetcher:
         finally:
             lane.users -= 1
 
+    async def resource(self, task: ResourceTask, profile: HostProfile) -> Resource:
+        """One hop for something that a page being rendered asks for, at the pace and past the gates of pages.
+
+        Raises ConfigError when ``profile.allow_hosts`` is wrong.
+        """
+        lane = await self._lanes.of(profile_for(task, profile))
+        lane.users += 1
+        try:
+            return await self._resources.read(lane, task, self._clock())
+        finally:
+            lane.users -= 1
+
     async def _fetch(self, lane: Lane, task: FetchTask) -> FetchResult:
         """Any error of the way becomes a result here."""
         visit = Visit(task, self._settings.max_attempts, self._clock)
@@ -81,8 +97,9 @@ class Fetcher:
             return visit.skipped("bad_url", detail=error.message)
         except BlockedAddress as error:
             return visit.skipped("blocked_address", detail=error.message)
-        except HostPaused:
-            return visit.deferred(self._transport.gate(normalise(task.url)).pause_left(monotonic()))
+        except HostPaused as error:
+            wait = self._transport.gate(normalise(task.url)).pause_left(monotonic())
+            return visit.deferred(wait, "host_down" if isinstance(error, HostDown) else "http_429")
         except BodyRefused as error:
             return self._refuse_body(visit, error)
         except (aiohttp.ClientError, OSError) as error:
@@ -94,16 +111,20 @@ class Fetcher:
         rules = await lane.robots.get(origin(url))
         if rules.reason:
             return self._without_rules(visit, url, rules.reason)
-        if not rules.allowed(url, lane.profile.user_agent):
+        if visit.task.kind is Kind.ROBOTS:
+            return visit.result(UrlState.FETCHED, "ok", sitemaps=_sitemaps(rules, origin(url)))
+        if not _invited(visit.task, rules) and not rules.allowed(url, lane.profile.user_agent):
             return visit.skipped("robots")
         return await self._request(visit, lane, url, rules)
 
     def _without_rules(self, visit: Visit, url: str, reason: str) -> FetchResult:
         """Nothing may be fetched while the rules are unknown."""
-        if reason == "http_429":
-            return visit.deferred(self._transport.gate(url).pause_left(monotonic()))
+        if reason in ("http_429", "host_down"):
+            return visit.deferred(self._transport.gate(url).pause_left(monotonic()), reason)
         if reason in ("dns", "connect"):
             return visit.retry(reason, detail="robots.txt could not be asked for.")
+        if visit.task.kind is Kind.ROBOTS:
+            return visit.failed(reason)
         return visit.skipped(reason)
 
     async def _request(self, visit: Visit, lane: Lane, url: str, rules: Robots) -> FetchResult:
@@ -139,13 +160,14 @@ class Fetcher:
         if response.status not in _WHOLE_BODY:
             return visit.retry("protocol", detail="The body is not the whole page.")
         media_type, charset = headers.content_type(response.headers.get("Content-Type", ""))
-        kind = headers.kind_of(media_type, url)
+        kind = "sitemap" if visit.task.kind is Kind.SITEMAP else headers.kind_of(media_type, url)
         if not kind:
             return visit.skipped("media_type", media_type=media_type)
         body = await self._read(visit, kind, response)
-        media_type = {"pdf": headers.PDF, "html": media_type}.get(kind) or headers.sniff(body)
-        if not media_type:
-            return visit.skipped("media_type")
+        if kind != "sitemap":  # a sitemap is known by what is in it
+            media_type = {"pdf": headers.PDF, "html": media_type}.get(kind) or headers.sniff(body)
+            if not media_type:
+                return visit.skipped("media_type")
         return visit.result(
             UrlState.FETCHED,
             "ok",
@@ -157,7 +179,8 @@ class Fetcher:
         )
 
     async def _read(self, visit: Visit, kind: str, response: aiohttp.ClientResponse) -> bytes:
-        cap = self._settings.pdf_cap_bytes if kind == "pdf" else self._settings.html_cap_bytes
+        caps = {"pdf": self._settings.pdf_cap_bytes, "sitemap": SITEMAP_CAP_BYTES}
+        cap = caps.get(kind, self._settings.html_cap_bytes)
         if (response.content_length or 0) > cap:
             raise BodyRefused("too_large", hint=f"The server announces more than {cap} bytes.")
         limits = BodyLimits(cap, self._settings.min_bytes_per_s, self._slow_after_s)
@@ -197,6 +220,19 @@ class Fetcher:
         if error.message == "slow_body":
             return visit.retry(error.message, detail=error.hint)
         return visit.failed(error.message, error.hint)
+
+
+def _sitemaps(rules: Robots, site: str) -> tuple[str, ...]:
+    """The sitemaps that a robots.txt names, else where one usually lies."""
+    named = (headers.location(one, f"{site}/robots.txt") for one in rules.sitemaps)
+    return tuple(dict.fromkeys(filter(None, named)))[:MAX_NAMED_SITEMAPS] or (f"{site}/sitemap.xml",)
+
+
+def _invited(task: FetchTask, rules: Robots) -> bool:
+    """Whether a site has itself named a sitemap, so that its rules for pages do not apply to it."""
+    if task.kind is not Kind.SITEMAP:
+        return False
+    return task.depth > 1 or (bool(rules.sitemaps) and task.url in _sitemaps(rules, origin(task.url)))
 
 
 def _not_modified(visit: Visit, response: aiohttp.ClientResponse) -> FetchResult:

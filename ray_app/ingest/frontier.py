@@ -3,85 +3,121 @@
 from __future__ import annotations
 
 import dataclasses
-from collections import Counter, defaultdict
-from collections.abc import Iterator, Sequence
+from collections import Counter, deque
+from collections.abc import Iterable, Iterator, Sequence
 
 from ray_app.config import CrawlSettings
-from ray_app.ingest.brands import BrandConfig, Scope
-from ray_app.ingest.urls import authority
-from ray_app.records import FetchTask, PageOutcome, UrlState
-from ray_app.store.ledger import Cycle, Discovery, Ledger
+from ray_app.ingest.admit import Admission
+from ray_app.ingest.brands import BrandConfig
+from ray_app.ingest.hosts import HostWatch
+from ray_app.ingest.ports import EXTRACTOR_VERSION
+from ray_app.ingest.urls import authority, origin, path_of
+from ray_app.records import FetchTask, Kind, PageOutcome, UrlState
+from ray_app.store.ledger import Cycle, Discovery, Ledger, Mode
+from ray_app.store.rows import Finished
 
 # Batches under way per host: one is fetched while the next one's answer is extracted and committed.
 BATCHES_PER_HOST = 3
-# Due URLs looked at in one go; bounds memory and leaves room for several hosts.
-LOOK_AHEAD = 1_000
+# Batches read from the ledger at once for a host, so that one query serves several.
+READ_AHEAD = 10
 # A paced host's batch lasts about this long, so that outcomes are committed often and little is lost by a kill.
 SECONDS_PER_BATCH = 4.0
+PDFS_PER_BATCH = 2
+# Sitemaps under way at once; each may hold 50,000 entries.
+SITEMAPS_AT_ONCE = 4
 
 
 class Frontier:
-    """The due URLs of one brand in one cycle, handed out in batches of one host, best first.
+    """What waits in one cycle of one brand, handed out in batches of one host, best first: sitemaps, then pages.
 
     The ledger holds the truth; this object only remembers what is under way, so losing it loses nothing.
     """
 
-    def __init__(
-        self,
-        ledger: Ledger,
-        config: BrandConfig,
-        settings: CrawlSettings,
-        cycle: Cycle,
-        fence: int,
-        *,
-        full: bool = False,
-    ) -> None:
+    def __init__(self, ledger: Ledger, config: BrandConfig, settings: CrawlSettings, cycle: Cycle, fence: int) -> None:
         self._ledger = ledger
         self._config = config
-        self._scope = Scope(config, settings)
         self._settings = settings
         self._cycle = cycle
         self._fence = fence
-        self._full = full
+        self._admission = Admission(ledger, config, settings)
+        self._watch = HostWatch(settings.host_give_up_s)
         self._under_way: set[str] = set()
         self._per_host: Counter[str] = Counter()
+        self._queues: dict[str, deque[FetchTask]] = {}
+        self._sitemaps_under_way: set[str] = set()
+        self._sitemaps_left = True
         self._budget = config.max_pages - ledger.done_in_cycle(config.name, cycle.number)
+        self._room = settings.max_urls - ledger.known_urls(config.name)
 
     @property
     def under_way(self) -> int:
-        """URLs handed out and not yet committed."""
+        """Pages handed out and not yet committed."""
         return len(self._under_way)
 
     def seed(self, now: float) -> None:
-        """Put the start URLs in."""
-        found = [Discovery(url=url, depth=0, parent="", hops=0) for url in self._config.start_urls]
-        self._ledger.discover(self._config.name, self._cycle.number, found, now, self._fence)
+        """Put the start URLs in, and the robots.txt of each of their hosts, which may name sitemaps."""
+        name = self._config.name
+        if self._cycle.mode is not Mode.RETRY:
+            starts = [Discovery(url, forced=True) for url in self._config.start_urls]
+            self._ledger.discover(name, self._cycle, starts, now, self._fence)
+            origins = dict.fromkeys(map(origin, self._config.start_urls)) if self._config.sitemaps else {}
+            robots = [FetchTask(name, f"{one}/robots.txt", kind=Kind.ROBOTS) for one in origins]
+            self._ledger.add_sitemaps(name, self._cycle, robots, self._fence)
+        for host in (*self._ledger.hosts(name, self._cycle.number), *self._admission.sites):
+            self._queues.setdefault(host, deque())
 
     def batches(self, now: float) -> Iterator[list[FetchTask]]:
         """Batches that may be sent now; each is remembered as under way until ``commit``."""
-        room = min(self._budget, LOOK_AHEAD) - len(self._under_way)
-        if room <= 0:
+        if self._sitemaps_left:
+            yield from self._sitemap_batches(now)
+        if self._sitemaps_under_way:  # they may say which pages need no request
             return
-        due = self._ledger.due(self._config.name, self._cycle.number, room, now, self._under_way)
-        by_host: dict[str, list[FetchTask]] = defaultdict(list)
-        for task in due:
-            by_host[authority(task.url)].append(self._prepared(task))
-        for host, tasks in by_host.items():
-            yield from self._host_batches(host, tasks)
+        for host in self._queues:
+            while self._per_host[host] < BATCHES_PER_HOST and self._watch.may_ask(host, now):
+                batch = self._take(host, now)
+                if not batch:
+                    break
+                self._per_host[host] += 1
+                self._under_way.update(task.url for task in batch)
+                yield batch
 
-    def _host_batches(self, host: str, tasks: list[FetchTask]) -> Iterator[list[FetchTask]]:
-        size = self._batch_size()
-        for start in range(0, len(tasks), size):
-            if self._per_host[host] >= BATCHES_PER_HOST:
-                return
-            batch = tasks[start : start + size]
-            self._per_host[host] += 1
-            self._under_way.update(task.url for task in batch)
-            yield batch
+    def _sitemap_batches(self, now: float) -> Iterator[list[FetchTask]]:
+        """One sitemap each. One that failed and waits for another try holds no page up."""
+        waiting = self._ledger.sitemaps_due(self._config.name, self._cycle, 2 * SITEMAPS_AT_ONCE)
+        self._sitemaps_left = bool(waiting)
+        for task, due_at in waiting:
+            if len(self._sitemaps_under_way) >= SITEMAPS_AT_ONCE:
+                break
+            if due_at <= now and task.url not in self._sitemaps_under_way:
+                self._sitemaps_under_way.add(task.url)
+                yield [self._prepared(task)]
+
+    def _take(self, host: str, now: float) -> list[FetchTask]:
+        """The next batch of a host, at most as large as the page budget allows."""
+        size = min(self._batch_size(), self._budget - len(self._under_way))
+        queue = self._queues[host]
+        if size > 0 and len(queue) < size:
+            held = self._under_way | {task.url for task in queue}
+            due = self._ledger.due(self._config.name, self._cycle.number, host, size * READ_AHEAD, now, held)
+            queue.extend(self._still_wanted(due, now))
+        return [self._prepared(task) for task in _first(queue, size)]
+
+    def _still_wanted(self, due: Sequence[FetchTask], now: float) -> list[FetchTask]:
+        """Without what the configuration has ruled out since it was found; that is settled at once."""
+        judged = [(task, self._admission.judge(task.url, task.depth)) for task in due]
+        if refused := [PageOutcome(task, UrlState.SKIPPED, reason) for task, reason in judged if reason]:
+            self._ledger.commit(self._config.name, self._cycle, self._fence, refused, (), now)
+        return [task for task, reason in judged if not reason]
 
     def _prepared(self, task: FetchTask) -> FetchTask:
-        """A full crawl asks as if nothing were stored: that also brings back texts the page store has lost."""
-        return dataclasses.replace(task, etag="", last_modified="", content_hash="") if self._full else task
+        """A full crawl asks as if nothing were stored: that also brings back texts the page store has lost.
+
+        So does the first crawl after extraction has changed, for an unchanged page may now give another text.
+        """
+        old = task.content_hash and task.extractor != EXTRACTOR_VERSION
+        if self._cycle.mode is Mode.FULL or old:
+            return dataclasses.replace(task, etag="", last_modified="", content_hash="")
+        return task
 
     def _batch_size(self) -> int:
         if self._config.rate == 0:
@@ -89,28 +125,54 @@ class Frontier:
         return max(1, min(self._settings.batch_size, int(self._config.rate * SECONDS_PER_BATCH)))
 
     def commit(self, batches: Sequence[Sequence[PageOutcome]], now: float) -> None:
-        """Write the outcomes of finished batches and the URLs they name; one transaction."""
+        """Write the outcomes of finished batches and the URLs they name, durably."""
         outcomes = [outcome for batch in batches for outcome in batch]
-        judged = [self._judge(outcome) for outcome in outcomes]
-        found = (one for outcome in judged for one in self._found(outcome))
-        self._ledger.commit(self._config.name, self._cycle.number, self._fence, judged, found, now)
-        self._under_way.difference_update(outcome.task.url for outcome in outcomes)
-        self._per_host.subtract(authority(batch[0].task.url) for batch in batches if batch)
-        self._budget -= sum(outcome.state is not UrlState.QUEUED for outcome in outcomes)
+        pages = [self._judge(outcome) for outcome in outcomes if outcome.task.kind is Kind.PAGE]
+        for outcome in outcomes:
+            if outcome.task.kind is not Kind.PAGE:
+                self._commit_sitemap(outcome, now)
+        if pages:
+            self._commit_pages(pages, now)
+        self._per_host.subtract(authority(b[0].task.url) for b in batches if b and b[0].task.kind is Kind.PAGE)
+        self._give_up_hosts(pages, now)
+
+    def _commit_pages(self, pages: Sequence[PageOutcome], now: float) -> None:
+        found = self._admission.admit(one for outcome in pages for one in self._found(outcome))
+        room = max(0, self._room)
+        self._room -= self._ledger.commit(self._config.name, self._cycle, self._fence, pages, found, now, room)
+        self._admission.committed(found, pages)
+        self._under_way.difference_update(outcome.task.url for outcome in pages)
+        self._budget -= sum(outcome.state is not UrlState.QUEUED for outcome in pages)
+
+    def _commit_sitemap(self, outcome: PageOutcome, now: float) -> None:
+        found, outcome = self._admission.admit_listed(outcome)
+        room = max(0, self._room)
+        self._room -= self._ledger.commit_sitemap(
+            self._config.name, self._cycle, self._fence, outcome, found, now, room
+        )
+        self._admission.committed(found, ())
+        self._sitemaps_under_way.discard(outcome.task.url)
+
+    def _give_up_hosts(self, pages: Iterable[PageOutcome], now: float) -> None:
+        for outcome in pages:
+            self._watch.note(authority(outcome.task.url), outcome, now)
+        for host in self._watch.given_up(now):
+            self._queues[host].clear()
+            self._ledger.give_up_host(self._config.name, self._cycle, self._fence, host)
 
     def next_due(self) -> float | None:
-        """When the next waiting URL may be tried again; None when the cycle has nothing left to fetch."""
-        if self._budget <= 0:
-            return None
-        return self._ledger.next_due(self._config.name, self._cycle.number)
+        """When the next waiting URL may be tried; None when the cycle has nothing left to fetch."""
+        sitemap = min((due for _, due in self._ledger.sitemaps_due(self._config.name, self._cycle, 1)), default=None)
+        page = self._ledger.next_due(self._config.name, self._cycle.number) if self._budget > 0 else None
+        return min((one for one in (sitemap, page) if one is not None), default=None)
 
     def waiting(self) -> int:
-        """URLs of this cycle that are known and not handed out yet."""
+        """Pages of this cycle that are known and not handed out yet."""
         return self._ledger.waiting(self._config.name, self._cycle.number) - self.under_way
 
-    def close(self, now: float) -> int:
-        """End the cycle; URLs over the page limit are recorded as such and counted in the answer."""
-        return self._ledger.finish_cycle(self._config.name, self._cycle.number, self._fence, now)
+    def close(self, now: float) -> Finished:
+        """End the cycle; URLs over the page limit are recorded as such."""
+        return self._ledger.finish_cycle(self._config.name, self._cycle, self._fence, now)
 
     def _judge(self, outcome: PageOutcome) -> PageOutcome:
         """A redirect chain longer than the cap ends here."""
@@ -119,13 +181,25 @@ class Frontier:
         return outcome
 
     def _found(self, outcome: PageOutcome) -> Iterator[Discovery]:
+        """What a page leads to, not yet judged."""
         task = outcome.task
         if outcome.location:
-            yield self._discovery(outcome.location, task.depth, task.url, task.hops + 1)
+            yield Discovery(outcome.location, task.depth, task.url, task.hops + 1)
+        if outcome.canonical:
+            yield Discovery(outcome.canonical, task.depth, task.url)
         for link in outcome.links:
-            yield self._discovery(link, task.depth + 1, task.url, 0)
+            yield Discovery(link, task.depth + 1, task.url)
 
-    def _discovery(self, url: str, depth: int, parent: str, hops: int) -> Discovery:
-        if reason := self._scope.judge(url, depth):
-            return Discovery(url=url, depth=depth, parent=parent, hops=hops, state=UrlState.SKIPPED, reason=reason)
-        return Discovery(url=url, depth=depth, parent=parent, hops=hops)
+
+def _first(queue: deque[FetchTask], size: int) -> list[FetchTask]:
+    """The next tasks of a batch: manuals in batches of few, for each may weigh a hundred pages."""
+    taken: list[FetchTask] = []
+    while queue and len(taken) < size and _is_pdf(queue[0]) == _is_pdf((taken or queue)[0]):
+        taken.append(queue.popleft())
+        if _is_pdf(taken[0]) and len(taken) == PDFS_PER_BATCH:
+            break
+    return taken
+
+
+def _is_pdf(task: FetchTask) -> bool:
+    return path_of(task.url).lower().endswith(".pdf")

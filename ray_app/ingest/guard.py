@@ -28,6 +28,23 @@ WEB_PORTS: Final = frozenset((80, 443, 8000, 8008, 8080, 8081, 8443, 8888))
 
 # Reserved, but taken for global by the ipaddress of Python 3.11 (IANA special-purpose registries, 2024).
 _EXTRA_RESERVED = tuple(ip_network(n) for n in ("192.0.0.0/24", "192.88.99.0/24", "3fff::/20"))
+# Where clouds give credentials and settings to their machines. One is a public address (Azure's wire server), the rest
+# are private ones that an allowed name could be pointed at; no site and no intranet lives at any of them.
+_METADATA = frozenset(
+    ip_address(a)
+    for a in (
+        "169.254.169.254",  # AWS, Google, Azure, Oracle, DigitalOcean and others
+        "169.254.170.2",  # AWS, credentials of containers
+        "169.254.170.23",
+        "168.63.129.16",  # Azure wire server
+        "100.100.100.200",  # Alibaba
+        "192.0.0.192",  # Oracle
+        "fd00:ec2::254",  # AWS
+        "fd00:ec2::23",
+        "fd20:ce::254",  # Google
+        "fe80::a9fe:a9fe",  # OpenStack
+    )
+)
 _GLOBAL_UNICAST = IPv6Network("2000::/3")  # IANA hands out addresses from nowhere else
 _NAT64 = IPv6Network("64:ff9b::/96")  # RFC 6052; networks without IPv4 reach it through these
 _TEREDO = IPv6Network("2001::/32")
@@ -39,7 +56,8 @@ class Guard:
     """What one brand or task may connect to.
 
     ``allow_hosts`` entries are ``host`` (any port) or ``host:port``. They admit the name they give and not other
-    names for the same address, or any public name could be pointed at it. Raises ConfigError for a bad entry.
+    names for the same address, or any public name could be pointed at it. Metadata services stay out of reach
+    whatever is allowed. Raises ConfigError for a bad entry.
     """
 
     def __init__(self, allow_hosts: Iterable[str] = ()) -> None:
@@ -50,11 +68,13 @@ class Guard:
         if not url.startswith(("http://", "https://")):
             raise BlockedAddress(_BLOCKED)
         host, port = host_and_port(url)
+        address = _literal(host)
+        if address is not None and _is_metadata(address):
+            raise BlockedAddress(_BLOCKED)
         if self.is_allowed(host, port):
             return
         if port not in WEB_PORTS or is_loopback_name(host):
             raise BlockedAddress(_BLOCKED)
-        address = _literal(host)
         if address is not None and not is_public(address):
             raise BlockedAddress(_BLOCKED)
 
@@ -111,6 +131,8 @@ class GuardedResolver(AbstractResolver):
 
 def is_public(address: IPAddress) -> bool:
     """Whether anybody on the internet could connect to ``address``, whatever IPv4 address it hides."""
+    if _is_metadata(address):
+        return False
     if isinstance(address, IPv6Address):
         embedded = _embedded(address)
         carrier = address in _NAT64 or address.ipv4_mapped is not None
@@ -122,10 +144,11 @@ def is_public(address: IPAddress) -> bool:
 
 def is_reachable(address: IPAddress) -> bool:
     """Whether an allowed name may lead to ``address``: intranets and loopback yes, cloud metadata and groups no."""
-    inner = _embedded(address) if isinstance(address, IPv6Address) else []
+    if _is_metadata(address):
+        return False
     return not any(
         one.is_link_local or one.is_multicast or one.is_unspecified or one == IPv4Address("255.255.255.255")
-        for one in (address, *inner)
+        for one in _forms(address)
     )
 
 
@@ -138,6 +161,17 @@ def _is_global(address: IPAddress) -> bool:
     if not address.is_global or address.is_multicast or any(address in network for network in _EXTRA_RESERVED):
         return False
     return address in _GLOBAL_UNICAST if isinstance(address, IPv6Address) else not address.is_reserved
+
+
+def _is_metadata(address: IPAddress) -> bool:
+    return any(one in _METADATA for one in _forms(address))
+
+
+def _forms(address: IPAddress) -> list[IPAddress]:
+    """The address, without its zone, and the IPv4 addresses in it."""
+    if isinstance(address, IPv4Address):
+        return [address]
+    return [IPv6Address(int(address)), *_embedded(address)]
 
 
 def _embedded(address: IPv6Address) -> list[IPv4Address]:

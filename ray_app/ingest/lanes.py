@@ -8,11 +8,14 @@ from dataclasses import dataclass, field
 from typing import Final
 
 import aiohttp
+from pydantic import SecretStr
 
 from ray_app.config import CrawlSettings
+from ray_app.ingest.brands import BrandConfig
 from ray_app.ingest.guard import Guard, GuardedResolver
 from ray_app.ingest.pacing import Pace
 from ray_app.ingest.robots import Robots, RobotsCache
+from ray_app.ingest.urls import authority
 
 MAX_LANES = 64  # profiles with an open pool; idle ones over this are closed
 DNS_TTL_S = 60  # names are looked up, and checked, again after this
@@ -32,6 +35,19 @@ class HostProfile:
     rate: float  # requests per second to one host; 0: no pause
     user_agent: str  # sent, and matched in robots.txt
     allow_hosts: tuple[str, ...] = ()  # private hosts the guard lets through
+    headers: tuple[tuple[str, SecretStr], ...] = ()  # sent along, Cookie among them
+    headers_to: frozenset[str] = frozenset()  # and only to these authorities: a secret never leaves its site
+
+
+def profile_of(config: BrandConfig) -> HostProfile:
+    """How a brand's hosts are asked. Raises ConfigError when a secret is not where its configuration says."""
+    return HostProfile(
+        rate=config.rate,
+        user_agent=config.user_agent,
+        allow_hosts=tuple(config.allow_hosts),
+        headers=config.secret_headers(),
+        headers_to=frozenset(authority(url) for url in config.start_urls),
+    )
 
 
 @dataclass(slots=True)
@@ -52,6 +68,12 @@ class Lane:
             interval_s=max(1 / rate if rate else 0.0, asked),
             connections=settings.per_host_connections,
         )
+
+    def headers_for(self, url: str) -> dict[str, str]:
+        """The profile's own headers, if ``url`` is on a site that may see them."""
+        if not self.profile.headers or authority(url) not in self.profile.headers_to:
+            return {}
+        return {name: value.get_secret_value() for name, value in self.profile.headers}
 
     async def close(self) -> None:
         await self.robots.close()

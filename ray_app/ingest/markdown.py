@@ -10,6 +10,7 @@ from ray_app.ingest.clean import one_line, visible
 BREAK = "\x0b"  # a <br> until the paragraph is finished; no page text keeps this character
 MAX_COLUMNS = 64  # a wider table is layout or an attack by colspan
 MAX_ROWSPAN = 200
+CELL_BULLET = "• "  # of an item of a list within a table cell, which has one line
 _WORD = re.compile(r"[^\W_]")
 _TICKS = re.compile(r"`+")
 _SEPARATORS = frozenset("|>»›·•→/")
@@ -50,6 +51,7 @@ class _Table:
         self.only_headers &= header
         for extra in range(min(columns, MAX_COLUMNS)):
             if len(row) >= MAX_COLUMNS:
+                row[-1] += "" if extra else f" {text}"
                 return
             if rows > 1:
                 self.spans[len(row)] = (min(rows, MAX_ROWSPAN) - 1, text if not extra else "")
@@ -75,6 +77,7 @@ class MarkdownWriter:
         self._in_link = 0
         self._codes: list[int] = []  # where open <code> elements start in the parts
         self._levels: list[_Level] = []
+        self._cell_levels: list[_Level] = []  # likewise in the open table cell
         self._base = 0  # list levels that were open when this stretch began
         self._marker = ""  # of a list item or definition that has no text yet
         self._tight = False  # the next block follows in the next line, without an empty one
@@ -155,36 +158,59 @@ class MarkdownWriter:
 
     def open_list(self, *, ordered: bool, start: int = 1) -> None:
         self.flush()
+        if self._in_cell:
+            self._cell_levels.append(_Level(ordered, start))
+            return
         self._tight = bool(self._levels) and bool(self._blocks)
         self._levels.append(_Level(ordered, start))
 
     def close_list(self) -> None:
         self.flush()
+        if self._in_cell:
+            self._cell_levels.pop()
+            return
         self._levels.pop()
         self._base = min(self._base, len(self._levels))
         self._marker, self._tight = "", bool(self._levels)
 
     def open_item(self) -> None:
         self.flush()
-        level = self._levels[-1] if self._levels else _Level(ordered=False, number=1)
-        self._marker = f"{level.number}. " if level.ordered else "- "
+        levels = self._cell_levels if self._in_cell else self._levels
+        level = levels[-1] if levels else _Level(ordered=False, number=1)
+        number = f"{level.number}. " if level.ordered else ""
         level.number += 1
+        if self._in_cell:
+            self._parts.append(number or CELL_BULLET)
+        else:
+            self._marker = number or "- "
 
     def close_item(self) -> None:
         self.flush()
-        self._marker, self._tight = "", True
+        self._expect("", tight=True)
 
     def open_definition(self) -> None:
         self.flush()
-        self._marker, self._tight = ": ", bool(self._blocks)
+        self._expect(": ", tight=bool(self._blocks))
 
     def close_definition(self) -> None:
         self.flush()
-        self._marker, self._tight = "", False
+        self._expect("", tight=False)
 
     def close_term(self) -> None:
         self.flush()
-        self._tight = bool(self._blocks)
+        self._expect(self._marker, tight=bool(self._blocks))
+
+    def close_label(self) -> None:
+        """Ends a line that names what follows: "Note:" before the note."""
+        if self._parts and not self._in_cell and not "".join(self._parts).rstrip().endswith((":", ".", "!", "?")):
+            self._parts.append(":")
+        self.flush()
+        self._expect("", tight=bool(self._blocks))
+
+    def _expect(self, marker: str, *, tight: bool) -> None:
+        """How the next block begins. In a cell there are no blocks."""
+        if not self._in_cell:
+            self._marker, self._tight = marker, tight
 
     def open_pre(self) -> None:
         self.flush()
@@ -216,6 +242,7 @@ class MarkdownWriter:
 
     def close_cell(self, columns: int, rows: int, *, header: bool) -> None:
         self._in_cell = False
+        self._cell_levels = []
         text = self.take_inline()
         if self._table is not None:
             self._table.add(text, columns, rows, header)

@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
+from ray_app.breaker import Breaker, Limits
 from ray_app.errors import BacklineError
 
 MAX_GATES = 20_000  # hosts remembered; about 1 KB each, and a crawl rarely meets more
@@ -18,11 +19,21 @@ FORGET_BELOW_S = 0.01  # a shorter added pause is none
 MAX_PAUSE_WAIT_S = 5.0  # a longer pause is not waited for: the URL goes back to the ledger until then
 
 
+# A host that five requests in a row could not reach is left alone: ten seconds, then longer, at most two minutes.
+SILENT = Limits(failures=5, open_s=10.0, cap_s=120.0)
+
+
 class HostPaused(BacklineError):
     """The host has asked to be left alone for a while."""
 
     kind = "host-paused"
     retryable = True
+
+
+class HostDown(HostPaused):
+    """The host has not answered for a while and is left alone."""
+
+    kind = "host-down"
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +54,8 @@ class HostGate:
         self._in_flight = 0
         self._waiting: deque[asyncio.Future[None]] = deque()
         self._turn = asyncio.Lock()
+        self.breaker = Breaker(SILENT)
+        self._down_until = 0.0
 
     @property
     def idle(self) -> bool:
@@ -54,8 +67,8 @@ class HostGate:
         return max(self._next_slot, self._paused_until) - now
 
     def pause_left(self, now: float) -> float:
-        """Seconds for which the host has asked to be left alone."""
-        return self._paused_until - now
+        """Seconds for which the host is left alone, by its wish or because it does not answer."""
+        return max(self._paused_until, self._down_until) - now
 
     def take(self, now: float, interval_s: float) -> None:
         """Start a request now; the next one waits for ``interval_s`` or longer."""
@@ -73,13 +86,21 @@ class HostGate:
 
     @asynccontextmanager
     async def passing(self, pace: Pace, clock: Callable[[], float]) -> AsyncIterator[None]:
-        """Hold one place in flight, entered when the host's next slot has come. Raises HostPaused."""
+        """Hold one place in flight, entered when the host's next slot has come. Raises HostPaused, HostDown."""
+        if self._down_until > clock():
+            raise HostDown
         await self._enter(pace.connections)
         try:
             await self._wait_for_slot(pace.interval_s, clock)
             yield
         finally:
             self._leave()
+
+    def admit(self, now: float) -> None:
+        """Ask the breaker right before a request goes out; its end is told to ``breaker``. Raises HostDown."""
+        if wait := self.breaker.admit(now):
+            self._down_until = now + wait
+            raise HostDown
 
     async def _wait_for_slot(self, interval_s: float, clock: Callable[[], float]) -> None:
         # One at a time and in order: a pause that comes while many wait holds all of them, with no burst after it.

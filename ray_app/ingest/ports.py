@@ -7,6 +7,9 @@ from typing import Protocol
 
 from ray_app.records import FetchTask, PageOutcome
 
+# Raised whenever extraction makes another document of the same bytes: pages that have not changed are then read again.
+EXTRACTOR_VERSION = 1
+
 
 class PageWorkers(Protocol):
     """Fetches and extracts batches of URLs. Every submitted URL comes back exactly once from ``wait``."""

@@ -11,7 +11,7 @@ from ray_app.errors import BlockedAddress
 from ray_app.ingest import headers, robots
 from ray_app.ingest.body import SLOW_AFTER_S, BodyLimits, BodyReader, BodyRefused
 from ray_app.ingest.lanes import Lane
-from ray_app.ingest.pacing import HostPaused
+from ray_app.ingest.pacing import HostDown, HostPaused
 from ray_app.ingest.robots import Robots
 from ray_app.ingest.transport import Transport, reason_of
 
@@ -54,6 +54,8 @@ class RobotsReader:
             return rules, bool(rules.reason)
         except BlockedAddress:
             return Robots.unreachable("blocked_address"), False
+        except HostDown:
+            return Robots.unreachable("host_down"), False
         except HostPaused:
             return Robots.unreachable("http_429"), False
         except BodyRefused:

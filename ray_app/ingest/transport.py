@@ -14,6 +14,7 @@ from ray_app.ingest.lanes import Lane
 from ray_app.ingest.pacing import Gates, HostGate, Pace
 from ray_app.ingest.urls import host_key
 
+SILENT = ("dns", "connect", "timeout")  # reasons that mean that no answer came
 MAX_SOCKETS = 400  # requests in flight of one Fetcher; under the usual limit of 1,024 open files
 
 
@@ -42,20 +43,40 @@ class Transport:
         """The answer to a GET of a normalised URL, body unread; an unread rest closes the connection.
 
         ``on_turn`` is called when the wait for the host's turn is over and the request goes out.
-        Raises BlockedAddress, HostPaused, and what aiohttp raises (``reason_of`` names it).
+        Raises BlockedAddress, HostPaused, HostDown, and what aiohttp raises (``reason_of`` names it).
         """
         lane.guard.check_url(url)
-        async with self.gate(url).passing(pace, monotonic), self._sockets:
+        gate = self.gate(url)
+        async with gate.passing(pace, monotonic), self._sockets:
             if on_turn:
                 on_turn()
-            # encoded=True: the server gets, byte for byte, the URL that was checked and is stored.
-            async with lane.session.get(
-                URL(url, encoded=True),
-                headers=extra_headers,
-                allow_redirects=False,
-                timeout=limits or lane.session.timeout,
-            ) as response:
+            async with await _reach(gate, lane, url, extra_headers, limits) as response:
                 yield response
+
+
+async def _reach(
+    gate: HostGate, lane: Lane, url: str, extra_headers: dict[str, str] | None, limits: aiohttp.ClientTimeout | None
+) -> aiohttp.ClientResponse:
+    """The answer's head; the host's breaker learns whether one came."""
+    gate.admit(monotonic())
+    try:
+        response = await lane.session.get(
+            URL(url, encoded=True),  # the server gets, byte for byte, the URL that was checked and is stored
+            headers={**lane.headers_for(url), **(extra_headers or {})},
+            allow_redirects=False,
+            timeout=limits or lane.session.timeout,
+        )
+    except (aiohttp.ClientError, OSError) as error:
+        if reason_of(error) in SILENT:
+            gate.breaker.failed(monotonic())
+        else:
+            gate.breaker.abandoned()
+        raise
+    except BaseException:  # cancelled, or refused by the guard: that says nothing about the host
+        gate.breaker.abandoned()
+        raise
+    gate.breaker.succeeded()
+    return response
 
 
 def reason_of(error: aiohttp.ClientError | OSError) -> str:

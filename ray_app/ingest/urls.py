@@ -2,11 +2,17 @@
 
 Parsing follows the WHATWG standard (ada-url), as browsers do; what browsers merely tolerate and
 attackers use (control characters, backslashes round the host, user names) is refused before parsing.
+
+International host names are kept, compared and shown in their ASCII form (``xn--...``), so a look-alike of a
+brand's host is never in its scope. Names that can only be meant to deceive are refused outright: labels that
+are no valid Punycode, that mix scripts in ways no language does, or that spell a Latin word in other letters.
 """
 
 from __future__ import annotations
 
 import re
+import unicodedata
+from functools import lru_cache
 
 import ada_url
 
@@ -28,6 +34,14 @@ _AUTHORITY_HEAD = re.compile(r"(?:[A-Za-z][A-Za-z0-9+.\-]*:[/\\]*|[/\\]{2,})[^/?
 _SESSION_IN_PATH = re.compile(r";(?:jsessionid|phpsessid|sid)=[^/;?]*", re.IGNORECASE)
 _HOST = re.compile(r"(\[[0-9a-f:.]+\]|[a-z0-9_-]+(?:\.[a-z0-9_-]+)*)\.?(:\d+|)")
 _HOST_ENTRY = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[^:/?#@\\\[\]\s]+)(?::(\d{1,5}))?")
+# Scripts that one language uses together (UTS 39, "highly restrictive"); all others stand alone in a label.
+_TOGETHER = (
+    frozenset(("LATIN", "CJK", "HIRAGANA", "KATAKANA", "KATAKANA-HIRAGANA")),
+    frozenset(("LATIN", "CJK", "HANGUL")),
+    frozenset(("LATIN", "CJK", "BOPOMOFO")),
+)
+# Letters of other scripts that look like a Latin one. A word of nothing but these, under a Latin ending, is a disguise.
+_LOOK_LATIN = frozenset("асԁеһіјӏорԗԛѕԝхуъьҽпгѵѡαικνορτυχωօոսհցյ")
 _SESSION_VALUE = re.compile(r"[0-9A-Za-z_\-]{16,}")  # a `sid` this long is a session, a shorter one may choose a page
 
 
@@ -133,7 +147,25 @@ def _clean_host(host: str) -> str:
     match = _HOST.fullmatch(host)
     if not match:
         raise BadUrl("The URL has a host that cannot be a name or an address.")
+    if "xn--" in host:
+        _refuse_false_names(match[1])
     return match[1] + match[2]
+
+
+@lru_cache(maxsize=1024)  # a crawl meets few such hosts, and each of them on every page
+def _refuse_false_names(host: str) -> None:
+    ending = host.rpartition(".")[2]
+    for label in host.split("."):
+        if not label.startswith("xn--"):
+            continue
+        text: str = ada_url.idna_to_unicode(label)
+        if text.startswith("xn--") or ada_url.idna_to_ascii(text) != label.encode():
+            raise BadUrl("The URL has an international host that is not valid Punycode.")
+        scripts = {unicodedata.name(c, "NONE").partition(" ")[0] for c in text if unicodedata.category(c)[0] == "L"}
+        if len(scripts) > 1 and not any(scripts <= allowed for allowed in _TOGETHER):
+            raise BadUrl("The URL has a host that mixes letters of several scripts, as look-alikes do.")
+        if not ending.startswith("xn--") and _LOOK_LATIN.issuperset(c for c in text if c not in "-0123456789"):
+            raise BadUrl("The URL has a host in foreign letters that look like Latin ones.")
 
 
 def _without_session(origin: str, path: str) -> str:

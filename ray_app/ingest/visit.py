@@ -15,6 +15,11 @@ BACKOFF_S = 1.0  # before the second try, doubled with each further one
 BACKOFF_CAP_S = 60.0
 JITTER = 0.5  # of the backoff, either way, so that URLs that failed together do not return together
 
+_UNTRIED = {
+    "http_429": "The host asked to slow down; the URL waits without having been tried.",
+    "host_down": "The host does not answer; the URL waits without having been tried.",
+}
+
 
 @dataclass(slots=True)
 class Visit:
@@ -60,10 +65,9 @@ class Visit:
         wait = max(at_least_s, backoff(self.task.attempts))
         return self.result(UrlState.QUEUED, reason, retry_at=self.clock() + wait, detail=detail)
 
-    def deferred(self, wait_s: float) -> FetchResult:
-        """Nothing was sent, for the host wants to be left alone; this does not use up a try."""
-        detail = "The host asked to slow down; the URL waits without having been tried."
-        return self.result(UrlState.QUEUED, "http_429", retry_at=self.clock() + max(wait_s, 0.0), detail=detail)
+    def deferred(self, wait_s: float, reason: str = "http_429") -> FetchResult:
+        """Nothing was sent, for the host is left alone for now; this does not use up a try."""
+        return self.result(UrlState.QUEUED, reason, retry_at=self.clock() + max(wait_s, 0.0), detail=_UNTRIED[reason])
 
 
 def backoff(attempts: int) -> float:

@@ -1,6 +1,6 @@
 """What happens to fetched bodies: extraction, one Parquet part for all new texts, outcomes for the ledger.
 
-Runs in a process of its own: parsing burns CPU, and a hostile PDF may end the process.
+Runs in a process of its own, for parsing burns CPU; PDFs are read in yet another one (``pdf_process``).
 """
 
 from __future__ import annotations
@@ -9,15 +9,16 @@ import re
 from collections.abc import Sequence
 from dataclasses import replace
 
-from pypdfium2 import PdfiumError
-
 from ray_app.config import CrawlSettings
 from ray_app.errors import ExtractError
-from ray_app.ingest import extract_html, extract_pdf
+from ray_app.ingest import extract_html, pdf_process, sitemap
 from ray_app.ingest.brands import BrandConfig
-from ray_app.ingest.extract_pdf import PdfLimits
+from ray_app.ingest.content import Rules
+from ray_app.ingest.fingerprint import fingerprint
+from ray_app.ingest.outcome import outcome_of
+from ray_app.ingest.ports import EXTRACTOR_VERSION
 from ray_app.observe.log import get_logger
-from ray_app.records import Document, Extracted, FetchResult, PageOutcome, PageRef, UrlState
+from ray_app.records import Document, Extracted, FetchResult, Kind, Listed, PageOutcome, PageRef, UrlState
 from ray_app.store.pages import PageStore
 
 log = get_logger(__name__)
@@ -25,7 +26,17 @@ log = get_logger(__name__)
 SNIFF_BYTES = 1024  # PDF readers look for the header this far
 _MARKUP = re.compile(rb"<(?:!doctype\s+html|html|head|body|title|meta|div|p)\b", re.IGNORECASE)
 # A page that trips a defect of ours or of a parser costs that page, not the batch it came in.
-_DEFECTS = (PdfiumError, ValueError, TypeError, LookupError, AttributeError, AssertionError, RecursionError)
+_DEFECTS = (ValueError, TypeError, LookupError, AttributeError, AssertionError, RecursionError)
+# States of a URL whose body gave no text; of those not named here it failed.
+_STATES = {
+    "empty": UrlState.FETCHED,
+    "quarantined": UrlState.FETCHED,
+    "noindex": UrlState.SKIPPED,
+    "login_wall": UrlState.SKIPPED,
+    "cookie_wall": UrlState.SKIPPED,
+    "js_shell": UrlState.SKIPPED,
+    "soft_404": UrlState.GONE,
+}
 
 
 class PageWorker:
@@ -36,21 +47,23 @@ class PageWorker:
         self._crawl = crawl
 
     def process(self, brand: BrandConfig, results: Sequence[FetchResult]) -> list[PageOutcome]:
-        """One outcome per result, in order. New texts are durable when this returns.
+        """One outcome per result, in order; each has a body. New texts are durable when this returns.
 
         Raises StoreUnavailable when they cannot be written.
         """
-        return process(brand, results, self._pages, self._crawl)
+        extracted = [_extract(brand, result, self._crawl) for result in results]
+        documents = [_new_document(result, found) for result, found in zip(results, extracted, strict=True)]
+        refs = self._store(brand.name, documents)
+        return [_outcome(*row) for row in zip(results, extracted, refs, strict=True)]
 
-
-def process(
-    brand: BrandConfig, results: Sequence[FetchResult], pages: PageStore, crawl: CrawlSettings
-) -> list[PageOutcome]:
-    """See ``PageWorker.process``."""
-    extracted = [_extract(brand, result, crawl) for result in results]
-    documents = [_new_document(result, found) for result, found in zip(results, extracted, strict=True)]
-    refs = _store(brand.name, documents, pages)
-    return [_outcome(*row) for row in zip(results, extracted, refs, strict=True)]
+    def _store(self, brand: str, documents: Sequence[Document | None]) -> list[PageRef | None]:
+        """One part for all new documents; where each lies in it."""
+        new = [document for document in documents if document is not None]
+        if not new:
+            return [None] * len(documents)
+        part = self._pages.write_part(brand, new)
+        rows = iter(range(len(new)))
+        return [None if document is None else PageRef(part, next(rows)) for document in documents]
 
 
 def is_pdf(result: FetchResult) -> bool:
@@ -61,98 +74,71 @@ def is_pdf(result: FetchResult) -> bool:
     return result.media_type == "application/pdf" and not _MARKUP.search(head)
 
 
-def _extract(brand: BrandConfig, result: FetchResult, crawl: CrawlSettings) -> Extracted | None:
-    """None when there is nothing to extract. Never raises for what a page holds."""
-    if result.state is not UrlState.FETCHED or not result.body:
-        return Extracted("empty") if result.state is UrlState.FETCHED and result.reason == "ok" else None
+def _extract(brand: BrandConfig, result: FetchResult, crawl: CrawlSettings) -> Extracted | sitemap.Sitemap:
+    """Never raises for what a body holds."""
     try:
-        found = _read(brand, result, crawl)
+        if result.task.kind is Kind.SITEMAP:
+            return sitemap.parse(result.body, result.task.url)
+        return _read(brand, result, crawl)
     except ExtractError as error:
-        return Extracted(error.message)
+        return Extracted(error.message, detail=error.hint)
     except _DEFECTS as error:
         log.warning("extraction_failed", url=result.task.url, error=type(error).__name__, exc_info=True)
         return Extracted("extract_failed", detail=type(error).__name__)
-    links = () if result.nofollow else found.links
-    if result.noindex:
-        return Extracted("noindex", links=links)
-    return replace(found, links=links)
 
 
 def _read(brand: BrandConfig, result: FetchResult, crawl: CrawlSettings) -> Extracted:
-    task = result.task
+    about = {"brand": brand.name, "url": result.task.url, "fetched_at": result.fetched_at}
     if is_pdf(result):
         if result.noindex:
             return Extracted("noindex")
-        limits = PdfLimits(crawl.pdf_max_pages, crawl.pdf_timeout_s)
-        found = extract_pdf.extract(
-            result.body, brand=brand.name, url=task.url, fetched_at=result.fetched_at, limits=limits
-        )
-    else:
-        found = extract_html.extract(
-            result.body,
-            brand=brand.name,
-            url=task.url,
-            charset=result.charset,
-            fetched_at=result.fetched_at,
-            max_links=crawl.max_links,
-        )
-    document = found.document
-    if document is not None and not document.lang and brand.lang:
-        found = replace(found, document=replace(document, lang=brand.lang))
-    return found
+        limits = pdf_process.PdfLimits(crawl.pdf_max_pages, crawl.pdf_timeout_s, crawl.pdf_memory_mb)
+        found = pdf_process.extract(result.body, limits=limits, **about)
+        document = found.document
+        if document is not None and not document.lang:
+            found = replace(found, document=replace(document, lang=brand.lang))
+        return found
+    rules = Rules(brand.content, brand.remove, crawl.max_links, brand.lang)
+    found = extract_html.extract(result.body, charset=result.charset, rules=rules, **about)
+    links = () if result.nofollow else found.links
+    return Extracted("noindex", links=links) if result.noindex else replace(found, links=links)
 
 
-def _new_document(result: FetchResult, found: Extracted | None) -> Document | None:
+def _new_document(result: FetchResult, found: Extracted | sitemap.Sitemap) -> Document | None:
     """The text to store: one that differs from what is stored already."""
-    if found is None or found.document is None or found.document.content_hash == result.task.content_hash:
-        return None
-    return found.document
+    document = found.document if isinstance(found, Extracted) else None
+    return document if document is not None and document.content_hash != result.task.content_hash else None
 
 
-def _store(brand: str, documents: Sequence[Document | None], pages: PageStore) -> list[PageRef | None]:
-    """One part for all new documents; where each lies in it."""
-    new = [document for document in documents if document is not None]
-    if not new:
-        return [None] * len(documents)
-    part = pages.write_part(brand, new)
-    rows = iter(range(len(new)))
-    return [None if document is None else PageRef(part, next(rows)) for document in documents]
-
-
-def _outcome(result: FetchResult, found: Extracted | None, page: PageRef | None) -> PageOutcome:
-    outcome = PageOutcome(
-        task=result.task,
-        state=result.state,
-        reason=result.reason,
-        status=result.status,
-        etag=result.etag,
-        last_modified=result.last_modified,
-        location=result.location,
-        retry_at=result.retry_at,
-        fetched_at=result.fetched_at,
-        seconds=result.seconds,
-        bytes_received=result.bytes_received,
-        detail=result.detail,
-        media_type=result.media_type,
-    )
-    if found is None:
-        return outcome
+def _outcome(result: FetchResult, found: Extracted | sitemap.Sitemap, page: PageRef | None) -> PageOutcome:
+    outcome = outcome_of(result)
+    if isinstance(found, sitemap.Sitemap):
+        return _listed(outcome, found)
+    outcome = replace(outcome, reason=found.reason, detail=found.detail or outcome.detail, links=found.links)
     document = found.document
     if document is None:
-        return replace(outcome, state=_state(found.reason), reason=found.reason, detail=found.detail, links=found.links)
+        return replace(outcome, state=_STATES.get(found.reason, UrlState.FAILED))
     return replace(
         outcome,
         reason="unchanged" if page is None else "ok",
-        detail=found.detail,
         title=document.title,
         content_hash=document.content_hash,
         page=page,
-        links=found.links,
+        canonical="" if found.canonical == result.task.url else found.canonical,
+        lang=document.lang,
+        fingerprint=fingerprint(document.title, document.sections),
+        extractor=EXTRACTOR_VERSION,
     )
 
 
-def _state(reason: str) -> UrlState:
-    """Of a URL whose body gave no text."""
-    if reason == "noindex":
-        return UrlState.SKIPPED
-    return UrlState.FETCHED if reason == "empty" else UrlState.FAILED
+def _listed(outcome: PageOutcome, found: sitemap.Sitemap) -> PageOutcome:
+    """What a sitemap names; one that is none is left alone."""
+    listed = tuple(Listed(entry.url, entry.lastmod or 0.0) for entry in found.entries)
+    if not listed and not found.nested and found.problems:
+        return replace(outcome, state=UrlState.SKIPPED, reason="media_type", detail=_told(found))
+    return replace(outcome, listed=listed, links=tuple(one.url for one in found.nested), detail=_told(found))
+
+
+def _told(found: sitemap.Sitemap) -> str:
+    problems = [f"{reason}: {count}" for reason, count in sorted(found.problems.items())]
+    return "; ".join([*problems, *(["cut at the limit"] if found.truncated else [])])

@@ -21,11 +21,18 @@ from ray_app.on_ray.pipeline import BrandResult, Pipeline, Steps
 from ray_app.on_ray.session import connect
 from ray_app.on_ray.targets import Target, resolve, resolve_all
 from ray_app.records import TaskState
+from ray_app.store.ledger import Mode
 from ray_app.store.stores import Stores, stores
 
 log = get_logger(__name__)
 
 OK, FAILED, USAGE, PARTLY = 0, 1, 2, 3  # exit codes of every command
+
+MODES = {
+    "--full": (Mode.FULL, "everything that links lead to, asked for anew"),
+    "--delta": (Mode.DELTA, "what may have changed and what is new (default)"),
+    "--retry-failed": (Mode.RETRY, "what failed in the last crawl"),
+}
 
 
 def main(job: str, argv: Sequence[str] | None = None) -> int:
@@ -79,8 +86,8 @@ def _parser(job: str) -> argparse.ArgumentParser:
         parser.add_argument("--max-depth", type=int)
         parser.add_argument("--rate", type=float, help="requests per second to one host; 0: no pause")
         mode = parser.add_mutually_exclusive_group()
-        mode.add_argument("--full", action="store_true", help="ask for every body again")
-        mode.add_argument("--delta", action="store_true", help="ask only for what changed (default)")
+        for flag, (one, told) in MODES.items():
+            mode.add_argument(flag, dest="mode", action="store_const", const=one, default=Mode.DELTA, help=told)
     return parser
 
 
@@ -110,7 +117,7 @@ def results(brands: Sequence[BrandResult]) -> dict[str, Any]:
 
 def scrape(settings: Settings, opened: Stores, arguments: argparse.Namespace) -> dict[str, Any]:
     """Crawl brands into the page store."""
-    return _run_brands(settings, opened, arguments, Steps(embed=False, full=arguments.full, wait_s=arguments.wait))
+    return _run_brands(settings, opened, arguments, Steps(embed=False, mode=arguments.mode, wait_s=arguments.wait))
 
 
 def embed(settings: Settings, opened: Stores, arguments: argparse.Namespace) -> dict[str, Any]:
@@ -120,7 +127,7 @@ def embed(settings: Settings, opened: Stores, arguments: argparse.Namespace) -> 
 
 def ingest(settings: Settings, opened: Stores, arguments: argparse.Namespace) -> dict[str, Any]:
     """Crawl, embed and publish brands."""
-    return _run_brands(settings, opened, arguments, Steps(full=arguments.full, wait_s=arguments.wait))
+    return _run_brands(settings, opened, arguments, Steps(mode=arguments.mode, wait_s=arguments.wait))
 
 
 def _maintain(work: Callable[[Settings, Stores], dict[str, Any]]) -> Callable[..., dict[str, Any]]:

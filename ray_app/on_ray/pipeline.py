@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import asdict, dataclass
 
 import numpy as np
@@ -12,7 +13,7 @@ from numpy.typing import NDArray
 from ray.exceptions import RayError
 
 from ray_app.config import Settings
-from ray_app.errors import BacklineError, ChecksumMismatch, IndexingError
+from ray_app.errors import BacklineError, ChecksumMismatch, IndexingError, Interrupted
 from ray_app.index.embedder import model_id
 from ray_app.index.generation import Generation, build_generation
 from ray_app.index.layout import generation_path
@@ -25,17 +26,19 @@ from ray_app.ingest.chunk import CHUNKER_VERSION
 from ray_app.ingest.crawl import Crawler, CrawlReport, Progress
 from ray_app.observe.log import get_logger
 from ray_app.on_ray.embed_data import embed_documents
-from ray_app.on_ray.scrape_pool import RayPageWorkers
+from ray_app.on_ray.scrape_pool import ExtractPool, RayPageWorkers, extract_pool
 from ray_app.on_ray.vector_owner import vector_store
 from ray_app.records import Chunk, ModelId
 from ray_app.store.lease import Lease
-from ray_app.store.ledger import StoredDocument
+from ray_app.store.ledger import Mode, StoredDocument
 from ray_app.store.stores import Stores
 
 log = get_logger(__name__)
 
 # Brands worked on at once by one job; each waits on its own hosts most of the time.
-PARALLEL_BRANDS = 8
+PARALLEL_BRANDS = 16
+# How long ctrl-C waits for the crawls to write down what they have; what is under way is fetched again by the next run.
+STOP_S = 3.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +82,7 @@ class Steps:
 
     crawl: bool = True
     embed: bool = True
-    full: bool = False  # ask for every body again and store its text anew
+    mode: Mode = Mode.DELTA
     resume_only: bool = False  # finish a crawl that was cut off, never begin a new one
     wait_s: float = 0.0  # how long to wait for another run on the same brand to end
 
@@ -93,15 +96,30 @@ class Pipeline:
         self._settings = settings
         self._stores = stores
         self._on_progress = on_progress
+        self._stop = threading.Event()
+        self._pool: ExtractPool | None = None
+        self._lock = threading.Lock()
 
     def run(self, configs: Sequence[BrandConfig], steps: Steps) -> list[BrandResult]:
-        """All brands, side by side; one that fails does not stop the others."""
-        with ThreadPoolExecutor(min(PARALLEL_BRANDS, max(1, len(configs))), "brand") as pool:
-            return list(pool.map(lambda config: self._guarded(config, steps), configs))
+        """All brands, side by side; one that fails does not stop the others.
+
+        Raises Interrupted on ctrl-C, once every crawl has stopped cleanly or STOP_S have passed.
+        """
+        threads = ThreadPoolExecutor(min(PARALLEL_BRANDS, max(1, len(configs))), "brand")
+        brands = [threads.submit(self._guarded, config, steps) for config in configs]
+        try:
+            return [brand.result() for brand in brands]
+        except KeyboardInterrupt:
+            self._stop.set()
+            wait(brands, timeout=STOP_S)
+            raise Interrupted("Interrupted.", hint="The same command goes on where it stopped.") from None
+        finally:
+            threads.shutdown(wait=False, cancel_futures=True)
+            self._close_pool()
 
     def _guarded(self, config: BrandConfig, steps: Steps) -> BrandResult:
         try:
-            return self.run_brand(config, steps)
+            return self._run_brand(config, steps)
         except BacklineError as error:
             log.error("brand_failed", brand=config.name, error=error.kind, detail=str(error))
             return BrandResult(config.name, error=str(error))
@@ -109,7 +127,7 @@ class Pipeline:
             log.error("brand_failed", brand=config.name, error=type(error).__name__, exc_info=error)
             return BrandResult(config.name, error=f"A worker failed: {str(error).strip().splitlines()[-1]}")
 
-    def run_brand(self, config: BrandConfig, steps: Steps) -> BrandResult:
+    def _run_brand(self, config: BrandConfig, steps: Steps) -> BrandResult:
         """One brand under one lease. Raises BacklineError."""
         self._stores.catalog.save_brand(config.name, config.model_dump(mode="json"))
         ttl_s = self._settings.crawl.lease_s
@@ -122,14 +140,28 @@ class Pipeline:
         last = self._stores.ledger.last_cycle(config.name)
         if steps.resume_only and (last is None or last.finished_at is not None):
             return None
-        workers = RayPageWorkers(self._settings, config)
+        workers = RayPageWorkers(self._settings, config, self._extractors())
         crawler = Crawler(self._stores.ledger, config, self._settings.crawl, workers, self._on_progress)
-        return crawler.run(lease, full=steps.full)
+        return crawler.run(lease, steps.mode, self._stop)
+
+    def _extractors(self) -> ExtractPool:
+        """The processes that all crawls of this job share, made for the first one."""
+        with self._lock:
+            if self._pool is None:
+                self._pool = extract_pool(self._settings)
+            return self._pool
+
+    def _close_pool(self) -> None:
+        with self._lock:
+            if self._pool is not None:
+                self._pool.close()
+            self._pool = None
 
     def embed(self, brand: str, lease: Lease) -> EmbedReport:
         """Embed what changed since the live generation, write a new one and switch to it."""
         started = time.monotonic()
         settings = self._settings.embedding
+        self._stores.ledger.consolidate(brand, lease.fence)  # a crawl that was killed has not come to it
         build = _Build(
             brand,
             documents=self._stores.ledger.documents(brand),

@@ -18,7 +18,7 @@ from ray_app.answer.answerer import Answerer, build_answerer
 from ray_app.answer.ports import Reranker
 from ray_app.answer.rerank import load_reranker
 from ray_app.api.app import create_app
-from ray_app.api.ports import BrandInfo, Services, TaskKind, TaskRecord
+from ray_app.api.ports import Services, TaskKind, TaskRecord
 from ray_app.api.schemas import AskResponse
 from ray_app.config import Settings
 from ray_app.errors import BacklineError, ClusterUnavailable, NoGeneration
@@ -28,7 +28,8 @@ from ray_app.index.reader import IndexReader
 from ray_app.observe.health import Check, Finding, HealthReport, run_checks
 from ray_app.observe.log import get_logger
 from ray_app.observe.metrics import LedgerCollector, Metrics
-from ray_app.on_ray.targets import Target, known, resolve
+from ray_app.on_ray.brand_desk import BrandDesk
+from ray_app.on_ray.targets import Target, resolve
 from ray_app.records import Question, TaskState
 from ray_app.schedule.runner import JobBoard
 from ray_app.store.stores import Stores, open_stores
@@ -108,38 +109,6 @@ async def local_app(settings: Settings) -> tuple[FastAPI, Callable[[], Awaitable
     reranker, fallback = await asyncio.to_thread(load_reranker, settings.retrieval, embedder)
     backend = Backend(settings, embedder, Reading(reranker, fallback or ""), Outside())
     return create_app(backend.services()), backend.close
-
-
-class BrandDesk:
-    """The API's BrandService over SQL."""
-
-    def __init__(self, settings: Settings, stores: Stores) -> None:
-        self._settings = settings
-        self._stores = stores
-
-    async def brands(self) -> Sequence[BrandInfo]:
-        """Every known brand, by name."""
-        return await asyncio.to_thread(self._brands)
-
-    def _brands(self) -> list[BrandInfo]:
-        pointers = self._stores.catalog.pointers()
-        configs = known(self._settings, self._stores.catalog)
-        return [self._info(name, configs[name].title, pointers.get(name, "")) for name in sorted(configs)]
-
-    def _info(self, name: str, title: str, generation: str) -> BrandInfo:
-        urls: dict[str, int] = {}
-        for (state, _), count in self._stores.ledger.counts(name).items():
-            urls[str(state)] = urls.get(str(state), 0) + count
-        live = next((g for g in self._stores.catalog.generations(name) if g.generation == generation), None)
-        return BrandInfo(
-            name=name,
-            title=title,
-            generation=generation,
-            documents=live.documents if live else 0,
-            chunks=live.chunks if live else 0,
-            published_at=live.created_at if live else None,
-            urls=urls,
-        )
 
 
 class TaskDesk:

@@ -113,6 +113,10 @@ class Ledger:
         """How many URLs of the brand have a row."""
         return self._count(urls.c.brand == brand)
 
+    def texts(self, brand: str) -> int:
+        """How many URLs of the brand hold a text."""
+        return self._count(urls.c.brand == brand, urls.c.page_part.is_not(None))
+
     # -- the crawl
 
     def discover(
@@ -223,6 +227,11 @@ class Ledger:
             if cycle.mode is Mode.DELTA and outcome.state is UrlState.FETCHED:
                 url_rows.settle_listed(conn, brand, cycle, outcome.task.url)
             return added
+
+    def find_sitemap(self, url: str) -> list[SitemapRow]:
+        """A robots.txt or sitemap in every brand that knows it."""
+        with self._db.read() as conn:
+            return sitemap_rows.find(conn, url)
 
     def sitemaps(self, brand: str) -> list[SitemapRow]:
         """The robots.txt files and sitemaps of a brand."""

@@ -178,12 +178,10 @@ def _json(value: object) -> str:
 
 
 def _facts(text: str | None) -> Facts:
-    if not text:
-        return Facts()
-    fields = json.loads(text)
-    for name in ("images", "pdfs"):
-        fields[name] = [Media(**one) for one in fields[name]]
-    return Facts(**{name: tuple(value) if isinstance(value, list) else value for name, value in fields.items()})
+    fields: dict[str, Any] = json.loads(text or "{}")
+    media = {name: [Media(**one) for one in fields.get(name, ())] for name in ("images", "pdfs")}
+    given: dict[str, Any] = {name: tuple(v) if isinstance(v, list) else v for name, v in (fields | media).items()}
+    return Facts(**given)
 
 
 def _quarantine(text: str | None) -> tuple[Quarantined, ...]:

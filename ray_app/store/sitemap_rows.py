@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from sqlalchemy import Connection, and_, select, update
+from sqlalchemy import ColumnElement, Connection, and_, select, update
 
 from ray_app.records import FetchTask, Kind, PageOutcome, UrlState
 from ray_app.store.db import insert
@@ -88,6 +88,15 @@ def failed(conn: Connection, brand: str, cycle: Cycle) -> bool:
 
 def rows(conn: Connection, brand: str) -> list[SitemapRow]:
     """Every one of a brand, by URL."""
+    return _rows(conn, sitemaps.c.brand == brand)
+
+
+def find(conn: Connection, url: str) -> list[SitemapRow]:
+    """One of them in every brand that knows it."""
+    return _rows(conn, sitemaps.c.url == url)
+
+
+def _rows(conn: Connection, where: ColumnElement[bool]) -> list[SitemapRow]:
     columns = [sitemaps.c[name] for name in SitemapRow.__dataclass_fields__]
-    query = select(*columns).where(sitemaps.c.brand == brand).order_by(sitemaps.c.url)
+    query = select(*columns).where(where).order_by(sitemaps.c.brand, sitemaps.c.url)
     return [SitemapRow(**{**row, "state": UrlState(row["state"])}) for row in conn.execute(query).mappings()]

@@ -9,7 +9,9 @@ from collections.abc import Sequence
 
 from ray_app.config import Settings
 from ray_app.ingest.brands import BrandConfig
-from ray_app.ingest.fetch import Fetcher, HostProfile
+from ray_app.ingest.fetch import Fetcher
+from ray_app.ingest.lanes import profile_of
+from ray_app.ingest.outcome import divide
 from ray_app.ingest.worker import PageWorker
 from ray_app.records import FetchTask, PageOutcome
 from ray_app.store.pages import PageStore
@@ -20,7 +22,7 @@ class LocalWorkers:
 
     def __init__(self, settings: Settings, config: BrandConfig) -> None:
         self._config = config
-        self._profile = HostProfile(config.rate, config.user_agent, config.allow_hosts)
+        self._profile = profile_of(config)
         self._worker = PageWorker(PageStore(settings.data_dir / "pages"), settings.crawl)
         self._fetcher = Fetcher(settings.crawl)
         self._done: queue.Queue[list[PageOutcome] | BaseException] = queue.Queue()
@@ -36,8 +38,8 @@ class LocalWorkers:
 
     async def _work(self, batch: list[FetchTask]) -> None:
         try:
-            results = await self._fetcher.fetch_batch(batch, self._profile)
-            self._done.put(self._worker.process(self._config, results))
+            bodies, settled = divide(await self._fetcher.fetch_batch(batch, self._profile))
+            self._done.put([*settled, *self._worker.process(self._config, bodies)])
         except BaseException as error:
             self._done.put(error)
             raise

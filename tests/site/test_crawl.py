@@ -15,7 +15,7 @@ from ray_app.ingest.brands import BrandConfig, make_brand
 from ray_app.ingest.crawl import Crawler, CrawlReport, Progress
 from ray_app.records import FetchTask, PageOutcome, UrlState
 from ray_app.store.lease import Lease
-from ray_app.store.ledger import Holder
+from ray_app.store.ledger import Holder, Mode
 from ray_app.store.stores import Stores, open_stores
 from ray_app.testing.site import Page, Site, linked_pages
 
@@ -54,7 +54,7 @@ async def crawl(
     stores: Stores,
     config: BrandConfig,
     on_progress: Callable[[Progress], None] = lambda _: None,
-    full: bool = False,
+    mode: Mode = Mode.DELTA,
     workers: type[LocalWorkers] = LocalWorkers,
 ) -> CrawlReport:
     """Runs the crawl in a thread, for the site answers in this one."""
@@ -62,7 +62,7 @@ async def crawl(
     def run() -> CrawlReport:
         with Lease(stores.ledger, config.name, label="test", ttl_s=60) as lease:
             crawler = Crawler(stores.ledger, config, settings.crawl, workers(settings, config), on_progress)
-            return crawler.run(lease, full=full)
+            return crawler.run(lease, mode)
 
     return await asyncio.to_thread(run)
 
@@ -95,7 +95,7 @@ async def test_validators_are_sent_unless_a_full_crawl_is_asked_for(fast: Settin
     site.pages["/page/0"] = Page(site.pages["/page/0"].body, etag='"a"')
     await crawl(fast, stores, brand(fast, site))
     again = await crawl(fast, stores, brand(fast, site))
-    full = await crawl(fast, stores, brand(fast, site), full=True)
+    full = await crawl(fast, stores, brand(fast, site), mode=Mode.FULL)
     assert again.reasons["fetched/not_modified"] == 1
     assert "fetched/not_modified" not in full.reasons
     assert full.stored == PAGES, "texts that the page store lost are there again"
@@ -109,12 +109,14 @@ async def test_a_changed_page_is_stored_again_and_a_gone_one_leaves(fast: Settin
     report = await crawl(fast, stores, brand(fast, site))
     assert report.stored == 1
     assert report.reasons["gone/http_410"] == 1
+    assert len(stores.ledger.documents("acme")) == PAGES, "once may be a mistake"
+    await crawl(fast, stores, brand(fast, site))
     documents = {document.url for document in stores.ledger.documents("acme")}
     assert site.url("/page/38") not in documents
     assert len(documents) == PAGES - 1
 
 
-@pytest.mark.parametrize("batches", [0, 1, 3, 7])
+@pytest.mark.parametrize("batches", [0, 1, 2, 4, 8])
 async def test_killed_and_run_again_it_gives_the_same_result(
     fast: Settings, stores: Stores, site: Site, batches: int
 ) -> None:
@@ -130,7 +132,7 @@ async def test_killed_and_run_again_it_gives_the_same_result(
     report = await crawl(fast, stores, brand(fast, site))
     assert report.complete
     assert report.resumed
-    assert report.handled < PAGES or batches == 0
+    assert report.handled < PAGES or batches <= 2, "the first two are robots.txt and the sitemap"
     assert len(stores.ledger.documents("acme")) == PAGES
 
 

@@ -74,8 +74,8 @@ class Site:
         return f"http://{self.authority}{path}"
 
     def paths(self) -> list[str]:
-        """What was asked for, in order, robots.txt left out."""
-        return [request.path for request in self.requests if request.path != "/robots.txt"]
+        """What was asked for, in order, without what a crawler asks of itself: robots.txt and /sitemap.xml."""
+        return [request.path for request in self.requests if request.path not in ("/robots.txt", "/sitemap.xml")]
 
     def count(self, path: str) -> int:
         """How often a path (with its query) was asked for."""
@@ -85,7 +85,7 @@ class Site:
     async def _serve_pages(self, request: web.Request, handler: Handler) -> web.StreamResponse:
         if self._log:
             self.requests.append(Request(request.path_qs, dict(request.headers)))
-        page = self.pages.get(request.path)
+        page = self.pages.get(request.path_qs) or self.pages.get(request.path)
         return await handler(request) if page is None else _answer(request, page)
 
 

@@ -7,15 +7,16 @@ import time
 import pytest
 
 from ray_app.ingest.charset import decode, lookup
-from ray_app.ingest.extract_html import content_hash, extract
+from ray_app.ingest.content import Rules
+from ray_app.ingest.extract_html import NORMALLY, content_hash, extract
 from ray_app.records import Document, Extracted, Section
 
 URL = "https://help.example.com/docs/page.html"
 
 
-def run(body: str | bytes, charset: str = "", url: str = URL) -> Extracted:
+def run(body: str | bytes, charset: str = "", rules: Rules = NORMALLY) -> Extracted:
     raw = body.encode() if isinstance(body, str) else body
-    return extract(raw, brand="b", url=url, charset=charset, fetched_at=5.0)
+    return extract(raw, brand="b", url=URL, charset=charset, fetched_at=5.0, rules=rules)
 
 
 def document(body: str | bytes, charset: str = "") -> Document:
@@ -93,6 +94,18 @@ class TestMainContent:
             <footer>Legal</footer>"""
         assert text(page) == "Hold the button.\n\nKept"
 
+    @pytest.mark.parametrize(
+        "chapter",
+        [
+            "<section id=pagination><h2>Pagination</h2><p>Pages of ten.</p></section>",
+            "<div id=cookie-consent><h2>Cookie consent<a href=#x>\u00b6</a></h2><p>Pages of ten.</p></div>",
+            "<h2 id=permalink>Pagination</h2><p>Pages of ten.</p>",
+            "<a id=footer></a><h2>Pagination</h2><p>Pages of ten.</p>",
+        ],
+    )
+    def test_a_chapter_about_a_part_of_the_frame_is_none(self, chapter: str) -> None:
+        assert text(f"<main><p>One.</p>{chapter}</main>") == "One.\n\nPages of ten."
+
     def test_a_landmark_with_little_of_the_text_is_not_believed(self) -> None:
         page = f"<main>Loading</main><div><p>{'The manual says a lot. ' * 40}</p></div>"
         assert "The manual says" in text(page)
@@ -126,6 +139,14 @@ class TestMainContent:
         outer = "<div class=toc><a href='other.html'>Other</a></div><p>Text"
         assert text(inner) == "Text"
         assert text(outer) == "Other\n\nText"
+
+    def test_a_list_of_links_to_parts_of_this_page_needs_no_name(self) -> None:
+        links = "".join(f"<li><a href='{{page}}#s{i}'>Part {i}</a>" for i in range(4))
+        page = (
+            f"<ul>{links}</ul><p>Text <ul><li>See <a href=#s1>Part 1</a> and <a href=#s2>2</a>, <a href=#s3>3</a></ul>"
+        )
+        assert text(page.format(page="page.html")) == "Text\n\n- See Part 1 and 2, 3"
+        assert text(page.format(page="other.html")).startswith("- Part 0\n- Part 1")
 
     def test_when_all_lies_in_the_frame_the_second_judge_decides(self) -> None:
         page = f"<body><header><div><p>{'Charge the battery before first use. ' * 12}</p></div></header>"
@@ -171,6 +192,10 @@ class TestSections:
     def test_without_own_anchor_the_nearest_above_opens(self) -> None:
         page = "<h2 id=a>A</h2><p id=b>b</p><h2>C</h2>c"
         assert [anchor for _, anchor, _ in outline(page)] == ["#a", "#b"]
+
+    def test_an_id_before_all_text_is_the_top_of_the_page(self) -> None:
+        page = "<div id=wrapper><h1>Manual</h1><h2>Name</h2>n<h2 id=use>Use</h2>u</div>"
+        assert outline(page) == [(("Manual", "Name"), "", "n"), (("Manual", "Use"), "#use", "u")]
 
     def test_anchors_are_valid_in_a_url(self) -> None:
         assert outline("<h2 id='naïve<x>'>A</h2>a")[0][1] == "#na%C3%AFve%3Cx%3E"
@@ -238,6 +263,61 @@ class TestMarkdown:
         assert "|" not in text(page)
         assert text(page).startswith("a\n\nb")
 
+    def test_lists_within_cells_stay_in_their_row(self) -> None:
+        page = """<table><tr><th>Fault<th>Remedy<tr><td>No power<td>Do:<ol><li>Check the plug<li>Reset</ol>
+            <tr><td>Hot<td><ul><li>Clean<li>Wait<ul><li>an hour</ul></ul><tr><td>Code<td><pre>E-7</pre></table>"""
+        rows = [
+            "| Fault | Remedy |",
+            "|-|-|",
+            "| No power | Do: 1. Check the plug 2. Reset |",
+            "| Hot | • Clean • Wait • an hour |",
+            "| Code | `E-7` |",
+        ]
+        assert text(page) == "\n".join(rows)
+
+    def test_a_table_in_a_cell_of_a_headed_table_stays_in_its_row(self) -> None:
+        page = """<table><tr><th>Key<th>Meaning
+            <tr><td>t<td>Time: <table><tr><td>s<td>seconds<tr><td>m<td>minutes</table><tr><td>u<td>User</table>"""
+        assert text(page).split("\n")[2:] == ["| t | Time: • s seconds • m minutes |", "| u | User |"]
+
+    def test_a_table_without_header_but_with_lists_is_data_when_its_rows_are_alike(self) -> None:
+        rows = "".join(f"<tr><td>Fault {i}<td><ul><li>Fix {i}</ul>" for i in range(3))
+        assert text(f"<table>{rows}</table>").endswith("| Fault 2 | • Fix 2 |")
+        assert "|" not in text(f"<table>{rows}<tr><td>{'menu ' * 200}<td>x</table>")
+
+    def test_lists_go_on_after_a_table_in_an_item(self) -> None:
+        page = "<ol><li>One<table><tr><th>A<th>B<tr><td>1<td><ul><li>x</ul></table><li>Two</ol>"
+        assert text(page) == "1. One\n  | A | B |\n  |-|-|\n  | 1 | • x |\n2. Two"
+
+    def test_cells_beyond_the_widest_table_are_not_lost(self) -> None:
+        row = "".join(f"<td>c{i}" for i in range(70))
+        assert "c69" in text(f"<table><tr>{row}<tr>{row}</table>")
+
+    @pytest.mark.parametrize(
+        "box",
+        [
+            "<div class='admonition note'><p class=admonition-title>Note</p><p>Hot.</p></div>",
+            "<div class=note><h3 class=title>Note</h3><p>Hot.</p></div>",
+            "<aside class='callout'><h4>Note:</h4>Hot.</aside>",
+            "<div class=admonitionblock><table><tr><td class=icon><div class=title>Note</div><td>Hot.</table></div>",
+            "<div class=note><table><tr><td rowspan=2><img src=note.png><th>Note<tr><td>Hot.</table></div>",
+        ],
+    )
+    def test_a_note_keeps_its_name_and_makes_no_section(self, box: str) -> None:
+        page = f"<main><h2 id=a>Use</h2><p>Press.</p>{box}<p>Wait.</p></main>"
+        assert outline(page) == [(("Use",), "#a", "Press.\n\nNote:\nHot.\n\nWait.")]
+
+    def test_a_part_of_the_page_that_is_called_note_is_no_note(self) -> None:
+        page = f"<div class=note><h2 id=a>One</h2><p>{'word ' * 900}</p><h2 id=b>Two</h2>two</div>"
+        assert [path for path, _, _ in outline(page)] == [("One",), ("Two",)]
+
+    def test_nested_lists_with_paragraphs_and_code(self) -> None:
+        page = """<ul><li><p>Open</p><ul><li>the lid<li>the box<pre>cfg = <span>1</span>\n<i>x</i></pre></ul>
+            <li>Close</ul><dl><dt>Lamp<dd><ul><li>red<li>green</ul><dt>Key<dd>power</dl>"""
+        lines = ["- Open", "  - the lid", "  - the box", "    ```", "    cfg = 1", "    x", "    ```", "- Close"]
+        assert text(page).startswith("\n".join(lines))
+        assert text(page).endswith("Lamp\n\n- red\n- green\n\nKey\n: power")
+
 
 class TestHead:
     def test_title_and_language(self) -> None:
@@ -253,37 +333,20 @@ class TestHead:
         assert document("<html xml:lang=DE><p>a").lang == "de"
         assert document("<html lang='javascript:'><p>a").lang == ""
 
-    def test_links(self) -> None:
-        page = """<base href="/manual/"><a href="a.html#x">A</a><a href="a.html#y">A</a><map><area href="../b"></map>
-            <iframe src=f.html></iframe><a href="mailto:x@y">m</a><a href="javascript:x()">j</a><a href="#top">t</a>
-            <a href="http://[bad">b</a><a href="//other.org/?utm_source=x">o</a><a href=" ">e</a>"""
-        site = "https://help.example.com/"
-        expected = (f"{site}manual/a.html", f"{site}b", f"{site}manual/f.html", "https://other.org/")
-        assert run(page).links == expected
+    def test_the_brand_says_the_language_of_pages_that_do_not(self) -> None:
+        rules = Rules(lang="fr")
+        found = [run(page, rules=rules).document for page in ("<p>a", "<html lang=de><p>a")]
+        assert [one.lang if one else "" for one in found] == ["fr", "de"]
 
     def test_links_are_capped(self) -> None:
-        page = "".join(f"<a href=/{i}>x</a>" for i in range(50)).encode()
-        assert len(extract(page, brand="b", url=URL, charset="", fetched_at=0.0, max_links=7).links) == 7
+        page = "".join(f"<a href=/{i}>x</a>" for i in range(50))
+        assert len(run(page, rules=Rules(max_links=7)).links) == 7
 
-    def test_frames_and_refreshes_are_links(self) -> None:
-        assert run("<frameset><frame src=left.html></frameset>").links == ("https://help.example.com/docs/left.html",)
-        page = "<meta http-equiv=Refresh content='0; URL=new.html'>"
-        assert run(page).links == ("https://help.example.com/docs/new.html",)
-
-    @pytest.mark.parametrize(
-        ("href", "expected"),
-        [
-            ("/docs/clean", "https://help.example.com/docs/clean"),
-            ("https://www.help.example.com/x", "https://www.help.example.com/x"),
-            ("https://elsewhere.com/", ""),
-            ("file:///usr/share/doc/x.html", ""),
-            ("http://[", ""),
-        ],
-    )
-    def test_canonical(self, href: str, expected: str) -> None:
-        found = run(f"<link rel='Canonical' href='{href}'><p>a")
-        assert found.canonical == expected
-        assert found.links == ((expected,) if expected else ())
+    def test_a_canonical_address_is_handed_on_wherever_it_leads(self) -> None:
+        page = "<link rel=canonical href={}><p>a"
+        assert run(page.format("/docs/clean")).canonical == "https://help.example.com/docs/clean"
+        assert run(page.format("https://elsewhere.com/")).canonical == "https://elsewhere.com/"
+        assert run(page.format("file:///usr/share/doc/x.html")).canonical == ""
 
     def test_noindex_keeps_links_unless_nofollow(self) -> None:
         page = "<meta name=ROBOTS content='NOINDEX, {}'><p>a<a href=/x>x</a>"
@@ -316,6 +379,31 @@ class TestHostilePages:
     def test_cut_pages_say_so(self) -> None:
         assert run("<div>" * 5_000 + "hello").detail
         assert not run("<div>hello</div>" * 5_000).detail
+
+    def test_one_huge_attribute_costs_nothing(self) -> None:
+        page = f"<div class='{'x ' * 5_000_000}'><p>hello</p></div>"
+        started = time.process_time()
+        found = run(page)
+        assert found.document is not None
+        assert (found.document.sections[0].text, bool(found.detail)) == ("hello", True)
+        assert time.process_time() - started < 2.0  # a tenth of a second
+
+    @pytest.mark.parametrize(
+        "unit", ["<p>word word word</p>", "<li><a href=/x>word</a>", "<tr><td>a<td>b", "a word <b>"]
+    )
+    def test_large_pages_are_read_in_time(self, unit: str) -> None:
+        page = "<meta property=og:type content=article><table>" + unit * (1_000_000 // len(unit))
+        started = time.process_time()
+        assert run(page).document is not None
+        assert time.process_time() - started < 10.0  # one to two seconds
+
+    def test_what_a_page_says_stays_text(self) -> None:
+        said = "{0} %s ${HOME} {{x}} &lt;script&gt; he\x00llo \\N{BULLET}"
+        found = document(f"<title>{said}</title><h2>{said}</h2><p>{said}".encode() + b" \xed\xa0\x80")
+        expected = "{0} %s ${HOME} {{x}} <script> hello \\N{BULLET}"
+        assert found.title.replace("\ufffd", "") == expected
+        assert found.sections[0].path[0].replace("\ufffd", "").replace("he llo", "hello") == expected
+        found.sections[0].text.encode()
 
     def test_spans_of_cells_are_bounded(self) -> None:
         cells = "<td rowspan=99999 colspan=99999>abc" * 20

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import time
 
 import pytest
 
-from ray_app.ingest.robots import UNREACHABLE_TTL_S, Robots, RobotsCache, of_status
+from ray_app.ingest.robots import MAX_TTL_S, UNREACHABLE_TTL_S, Robots, RobotsCache, of_status, product_token
 
 UA = "Backline/0.1 (+https://example.com/bot)"
 SITE = "https://example.com"
@@ -39,12 +40,114 @@ def test_our_group_wins_over_everybodys() -> None:
 
 
 @pytest.mark.parametrize(
+    ("user_agent", "token"),
+    [
+        (UA, "Backline"),
+        ("Backline", "Backline"),
+        ("Backline (+https://example.com/bot)", "Backline"),
+        ("Mozilla/5.0 (compatible; Backline/0.1; +https://example.com/bot)", "Backline"),
+        ("Mozilla/5.0 (X11; Linux x86_64) Backline/0.1", "Mozilla"),
+        ("*", "*"),
+        ("", ""),
+    ],
+)
+def test_product_token(user_agent: str, token: str) -> None:
+    assert product_token(user_agent) == token
+
+
+@pytest.mark.parametrize(
+    ("name", "is_ours"),
+    [
+        ("backline", True),
+        ("BACKLINE", True),
+        ("Backline/2.0", True),
+        ("Backline/0.1 (+https://example.com/bot)", True),
+        ("Backline # the support crawler", True),
+        ("Backline*", True),
+        ("bot", False),  # stands in the address of our header, not in our name
+        ("example", False),
+        ("https", False),
+        ("0.1", False),
+        ("line", False),
+        ("mybackline", False),
+        ("backlinebot", False),
+    ],
+)
+def test_which_groups_are_ours(name: str, is_ours: bool) -> None:
+    rules = f"User-agent: {name}\nDisallow: /\nCrawl-delay: 7\n\nUser-agent: *\nDisallow: /private\n"
+    assert allowed(rules, "/a") is not is_ours
+    assert Robots.parse(rules.encode()).crawl_delay(UA, 30) == (7 if is_ours else 0)
+
+
+@pytest.mark.parametrize(
+    ("rules", "path", "expected"),
+    [
+        # Groups for one name count as one; so do several names over one group.
+        (
+            "User-agent: backline\nDisallow: /a\n\nUser-agent: x\nDisallow: /\n\nUser-agent: Backline\nDisallow: /b",
+            "/a",
+            False,
+        ),
+        (
+            "User-agent: backline\nDisallow: /a\n\nUser-agent: x\nDisallow: /\n\nUser-agent: Backline\nDisallow: /b",
+            "/b",
+            False,
+        ),
+        ("User-agent: *\nDisallow: /a\n\nUser-agent: *\nDisallow: /b", "/a", False),
+        ("User-agent: *\nDisallow: /a\n\nUser-agent: *\nDisallow: /b", "/b", False),
+        ("User-agent: x\nUser-agent: backline\nDisallow: /a", "/a", False),
+        ("User-agent: x\n\n# a note\nUser-agent: backline\n\nDisallow: /a", "/a", False),
+        ("User-agent: backline\nSitemap: /s.xml\nDisallow: /a", "/a", False),
+        # A group of ours without rules allows all, whatever others may do.
+        ("User-agent: *\nDisallow: /\n\nUser-agent: backline\nDisallow:\n", "/a", True),
+        ("User-agent: *\nDisallow: /\n\nUser-agent: backline\n", "/a", True),
+        # Rules before any group belong to nobody.
+        ("Disallow: /\nUser-agent: *\nDisallow: /b", "/a", True),
+        # The longest match counts, in octets, and Allow on a tie; wildcards count as what they are written as.
+        ("User-agent: *\nAllow: /p\nDisallow: /", "/page", True),
+        ("User-agent: *\nAllow: /folder\nDisallow: /folder", "/folder/page", True),
+        ("User-agent: *\nDisallow: /folder\nAllow: /folder", "/folder/page", True),
+        ("User-agent: *\nAllow: /page\nDisallow: /*.htm", "/page.htm", False),
+        ("User-agent: *\nAllow: /$\nDisallow: /", "/", True),
+        ("User-agent: *\nAllow: /$\nDisallow: /", "/page.htm", False),
+        # "*" stands for anything, "$" for the end and nowhere else.
+        ("User-agent: *\nDisallow: /fish*.php", "/fishheads/catfish.php?parameters", False),
+        ("User-agent: *\nDisallow: /fish*.php", "/Fish.PHP", True),
+        ("User-agent: *\nDisallow: /*.php$", "/filename.php?parameters", True),
+        ("User-agent: *\nDisallow: /a$b", "/a$b", False),
+        ("User-agent: *\nDisallow: /a**b", "/axxb", False),
+        ("User-agent: *\nDisallow: *x", "/a/x", False),
+        ("User-agent: *\nDisallow: /fish", "/fish.html", False),
+        ("User-agent: *\nDisallow: /fish/", "/fish", True),
+        # Both spellings of a character are one, but for those that mean something in a path.
+        ("User-agent: *\nDisallow: /b%C3%BCcher", "/b%C3%BCcher/1", False),
+        ("User-agent: *\nDisallow: /b%c3%bccher", "/b%C3%BCcher/1", False),
+        ("User-agent: *\nDisallow: /bücher", "/b%C3%BCcher/1", False),
+        ("User-agent: *\nDisallow: /%7Ejoe/", "/~joe/index.html", False),
+        ("User-agent: *\nDisallow: /~joe/", "/%7Ejoe/index.html", False),
+        ("User-agent: *\nDisallow: /a%3Cd", "/a%3cd.html", False),
+        ("User-agent: *\nDisallow: /a%2Fb", "/a/b", True),
+        ("User-agent: *\nDisallow: /a/b", "/a%2Fb", True),
+        ("User-agent: *\nDisallow: /a%2Ab", "/axb", True),
+        # Nothing that can be read forbids nothing; robots.txt itself is always allowed.
+        ("", "/a", True),
+        ("\n\n# nothing\n", "/a", True),
+        ("User-agent: *\nDisallow: /", "/robots.txt", True),
+    ],
+)
+def test_rules_of_the_rfc(rules: str, path: str, expected: bool) -> None:
+    assert allowed(rules, path) is expected
+
+
+@pytest.mark.parametrize(
     "body",
     [
         b"\xef\xbb\xbfUser-agent: *\r\nDisallow: /private\r\n",
         b"User-agent: *\rDisallow: /private\r",
         b"\xff\xfe\x80garbage\nUser-agent: *\nDisallow: /private\n",
         b"User-agent: *\nDisallow: /private\n" + b"\0" * 10,
+        "\ufeffUser-agent: *\r\nDisallow: /private\r\n".encode("utf-16-le"),
+        "\ufeffUser-agent: *\r\nDisallow: /private\r\n".encode("utf-16-be"),
         b"USER-AGENT:*\n  disallow :/private # secret\n",
         b"User-agent: *\nCrawl-delay: soon\nRequest-rate: x\nDisallow: /private\n",
     ],
@@ -67,6 +170,24 @@ def test_only_whole_lines_of_the_first_512_kib_count() -> None:
 
 def test_hostile_patterns_are_matched_in_no_time() -> None:
     assert allowed("User-agent: *\nDisallow: /" + "*a" * 200 + "*b$\n", "/" + "a" * 2000)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"User-agent: *\nDisallow: /x\n"
+        + b"".join(b"User-agent: a%d\n" % i for i in range(15_000))
+        + b"Disallow: /\n" * 20_000,
+        b"User-agent: *\nDisallow: /x\n" + b"User-agent" + b" " * 500_000,
+        b"User-agent: *\nDisallow: /x\n" + b"user-agent:" * 40_000,
+        b"User-agent: *\nDisallow: /x\nAllow: /" + b"*a" * 250_000,
+    ],
+    ids=["names times rules", "spaces", "one line", "stars"],
+)
+def test_hostile_files_are_read_in_no_time(body: bytes) -> None:
+    started = time.process_time()
+    assert not allowed(body, "/x" + "a" * 1900)
+    assert time.process_time() - started < 2.0
 
 
 @pytest.mark.parametrize(
@@ -105,6 +226,7 @@ def test_sitemaps() -> None:
         "https://example.com/s.xml",
     )
     assert Robots.unreachable().sitemaps == ()
+    assert len(Robots.parse(b"".join(b"Sitemap: /%d.xml\n" % (i % 3_000) for i in range(9_000))).sitemaps) == 1_000
 
 
 class Source:
@@ -134,6 +256,16 @@ async def test_cache_reads_once_for_many_and_again_when_old() -> None:
     assert source.reads == 2
     await cache.get("http://example.com")
     assert source.reads == 3
+
+
+async def test_no_answer_is_believed_for_more_than_a_day() -> None:
+    now = 1000.0
+    source = Source(Robots.allow_all())
+    cache = RobotsCache(source.read, 30 * MAX_TTL_S, lambda: now)
+    await cache.get(SITE)
+    now += MAX_TTL_S + 1
+    await cache.get(SITE)
+    assert source.reads == 2
 
 
 async def test_a_failure_is_not_believed_for_long() -> None:

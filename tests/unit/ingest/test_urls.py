@@ -128,9 +128,47 @@ def test_refuses_backslashes_beside_a_relative_host(url: str) -> None:
         normalise(url, BASE)
 
 
-def test_a_look_alike_host_is_another_host() -> None:
-    cyrillic = normalise("https://ex\u0430mple.com/")
-    assert authority(cyrillic) == "xn--exmple-4nf.com"
+@pytest.mark.parametrize(
+    "host",
+    [
+        "ex\u0430mple.com",  # Cyrillic a
+        "www.g\u03bfogle.com",  # Greek omicron
+        "xn--exmple-4nf.com",
+        "\u0430\u0440\u0440\u04cf\u0435.com",  # "apple", all Cyrillic
+        "xn--80ak6aa92e.com",
+        "\u0430\u0440\u0440\u04cf\u0435-24.com",
+        "\u0455\u0441\u043e\u0440\u0435.com",
+        "m\u0585nday.com",  # Armenian o
+        "b\u1e05\u0430nk.example",
+        "\u05d0bc.example",
+        "xn--",
+        "xn--a",
+        "xn--pokxncvks",
+        "10.0.0.xn--pokxncvks",
+        "xn--zzzzzz-.example",
+    ],
+)
+def test_refuses_look_alikes_and_false_punycode(host: str) -> None:
+    with pytest.raises(BadUrl):
+        normalise(f"https://{host}/")
+
+
+@pytest.mark.parametrize(
+    ("host", "expected"),
+    [
+        ("b\u00fccher.example", "xn--bcher-kva.example"),
+        ("\u043f\u043e\u0447\u0442\u0430.example", "xn--80a1acny.example"),
+        ("\u0441\u043e\u0440.\u0440\u0444", "xn--n1aeb.xn--p1ai"),  # look-alike letters under a Cyrillic ending
+        ("\u30bd\u30cb\u30fc\u5927sony.example", ""),
+        ("samsung\uc804\uc790.example", ""),
+        ("\u05e9\u05dc\u05d5\u05dd.example", ""),
+        ("\u03b4\u03bf\u03ba\u03b9\u03bc\u03ae.example", ""),
+    ],
+)
+def test_international_hosts_are_kept_in_ascii(host: str, expected: str) -> None:
+    found = authority(normalise(f"https://{host}/"))
+    assert found.isascii()
+    assert not expected or found == expected
 
 
 def test_errors_do_not_repeat_the_password() -> None:

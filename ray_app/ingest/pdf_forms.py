@@ -1,0 +1,43 @@
+"""What somebody filled into the form of a PDF; its printed labels are text of the page already."""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Iterator
+from typing import Any
+
+import pypdfium2.raw as pdfium
+
+from ray_app.ingest.clean import one_line
+
+MAX_FIELDS = 1_000  # of one page
+MAX_VALUE_BYTES = 16_384
+_SHOWN = (pdfium.FPDF_FORMFIELD_TEXTFIELD, pdfium.FPDF_FORMFIELD_COMBOBOX, pdfium.FPDF_FORMFIELD_LISTBOX)
+
+
+def filled_fields(page: Any) -> str:
+    """A Markdown list of the page's text and choice fields that have a value, "" without any."""
+    return "\n".join(dict.fromkeys(_fields(page)))
+
+
+def _fields(page: Any) -> Iterator[str]:
+    for index in range(min(pdfium.FPDFPage_GetAnnotCount(page.raw), MAX_FIELDS)):
+        annotation = pdfium.FPDFPage_GetAnnot(page.raw, index)
+        if not annotation:
+            continue
+        if pdfium.FPDFAnnot_GetSubtype(annotation) == pdfium.FPDF_ANNOT_WIDGET:
+            value = one_line(_text(annotation, b"V"))
+            name = one_line(_text(annotation, b"TU") or _text(annotation, b"T"))
+            if value and name:
+                yield f"- {name}: {value}"
+        pdfium.FPDFPage_CloseAnnot(annotation)
+
+
+def _text(annotation: Any, key: bytes) -> str:
+    """A string of the field, "" when it has none of that name."""
+    length = pdfium.FPDFAnnot_GetStringValue(annotation, key, None, 0)
+    if not 2 < length <= MAX_VALUE_BYTES:
+        return ""
+    buffer = (ctypes.c_ushort * (length // 2))()
+    pdfium.FPDFAnnot_GetStringValue(annotation, key, buffer, length)
+    return bytes(memoryview(buffer).cast("B"))[: length - 2].decode("utf-16-le", "replace")

@@ -1,0 +1,230 @@
+"""Crawls under fire: coordinator, fetch actor, extraction processes and PDF readers are killed with SIGKILL.
+
+python tests/chaos/crawl.py [--kills 200] [--seed N]
+
+First each named kill point (see hooks/sitecustomize.py) in turn, then processes at random. Every round crawls a brand
+of its own three times, the site changing in between; whoever dies is started again as an operator or Ray would. After
+each crawl the result is compared with an undisturbed one: same URLs with the same fates, same texts, nothing twice.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import psutil
+
+HERE = Path(__file__).parent
+sys.path.insert(0, str(HERE / "hooks"))
+
+from invariants import Snapshot, difference, snapshot  # noqa: E402
+from sitecustomize import POINTS  # noqa: E402
+
+from ray_app.config import load  # noqa: E402
+from ray_app.store.stores import Stores, stores  # noqa: E402
+
+PHASES = (("1", "delta"), ("2", "delta"), ("1", "full"))  # version of the site, how it is crawled
+CRAWL_S = 240.0  # a crawl that takes longer hangs
+TARGETS = ("driver", "scraper", "extractor", "pdf")
+
+
+class Fire:
+    """Kills processes below ``roots`` and counts them by target."""
+
+    def __init__(self, folder: Path, draw: random.Random) -> None:
+        self._folder = folder
+        self._draw = draw
+        self.kills: Counter[str] = Counter()
+
+    def arm(self, point: str, count: int) -> None:
+        """Have the first process that comes to a point for the countth time kill itself."""
+        (self._folder / "armed").write_text(f"{point} {count}")
+
+    def fired(self, point: str) -> bool:
+        """Whether it happened; counts it."""
+        marks = list(self._folder.glob("fired-*"))
+        for mark in marks:
+            mark.unlink()
+            self.kills[f"point {point}"] += 1
+        return bool(marks)
+
+    def disarm(self) -> None:
+        (self._folder / "armed").unlink(missing_ok=True)
+
+    def shoot(self, driver: psutil.Process, cluster: psutil.Process) -> None:
+        """Kill one process at random, if any of the drawn kind lives."""
+        target = self._draw.choice(TARGETS)
+        found = [driver] if target == "driver" else [p for p in _below(cluster) if _kind(p) == target]
+        if not found:
+            return
+        try:
+            self._draw.choice(found).send_signal(signal.SIGKILL)
+        except psutil.NoSuchProcess:
+            return
+        self.kills[target] += 1
+
+
+def _below(cluster: psutil.Process) -> list[psutil.Process]:
+    try:
+        return cluster.children(recursive=True)
+    except psutil.NoSuchProcess:
+        return []
+
+
+def _kind(process: psutil.Process) -> str:
+    try:
+        title = " ".join(process.cmdline())
+    except psutil.Error:
+        return ""
+    if "FetchActor" in title:
+        return "scraper"
+    if "ExtractActor" in title:
+        return "extractor"
+    return "pdf" if "pdf_child" in title else ""
+
+
+class Battlefield:
+    """The site, the cluster and the stores of one run."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._environment = {
+            **os.environ,
+            "BACKLINE_DATA_DIR": str(folder / "data"),
+            "CHAOS_DIR": str(folder),
+            "PYTHONPATH": os.pathsep.join((str(HERE / "hooks"), os.environ.get("PYTHONPATH", ""))),
+        }
+        self._site = self._start("target_site.py")
+        self.start_url = f"http://{self._line(self._site)}/"
+        self._head = self._start("head.py")
+        self._environment["BACKLINE_RAY__ADDRESS"] = self._line(self._head)
+        self.cluster = psutil.Process(self._head.pid)
+
+    def _start(self, script: str, *arguments: str) -> subprocess.Popen[str]:
+        command = [sys.executable, str(HERE / script), *arguments]
+        return subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=None, text=True, env=self._environment
+        )
+
+    @staticmethod
+    def _line(process: subprocess.Popen[str]) -> str:
+        assert process.stdout
+        return process.stdout.readline().strip()
+
+    def show(self, version: str) -> None:
+        """Have the site serve a version."""
+        assert self._site.stdin
+        self._site.stdin.write(f"{version}\n")
+        self._site.stdin.flush()
+        assert self._line(self._site) == "ok"
+
+    def crawl(self, brand: str, mode: str) -> subprocess.Popen[str]:
+        """Start a driver."""
+        return self._start("driver.py", brand, self.start_url, mode)
+
+    @contextmanager
+    def stores(self) -> Iterator[Stores]:
+        """What the crawls have written."""
+        with stores(load(data_dir=self.folder / "data")) as opened:
+            yield opened
+
+    def close(self) -> None:
+        for process in (self._head, self._site):
+            assert process.stdin
+            process.stdin.close()
+            process.wait(timeout=60)
+
+
+def crawl_calmly(field: Battlefield, brand: str) -> list[Snapshot]:
+    """What the crawls come to when nobody is killed."""
+    calm = []
+    for version, mode in PHASES:
+        field.show(version)
+        report = json.loads(field.crawl(brand, mode).communicate(timeout=CRAWL_S)[0])
+        assert not report["error"], report
+        with field.stores() as opened:
+            calm.append(snapshot(opened, brand))
+    return calm
+
+
+def crawl_under_fire(field: Battlefield, fire: Fire, brand: str, mode: str, points: list[str], gap_s: float) -> None:
+    """One crawl to its end: ``points`` are armed one after the other, then processes are shot about every ``gap_s``."""
+    draw = random.Random(f"{brand}{mode}")
+    deadline = time.monotonic() + CRAWL_S
+    driver = field.crawl(brand, mode)
+    armed = ""
+    shot_at = time.monotonic()
+    while True:
+        if time.monotonic() > deadline:
+            raise TimeoutError(f"the crawl of {brand} ({mode}) hangs")
+        if (code := driver.poll()) is not None:
+            out = driver.communicate()[0]
+            if code == 0:
+                fire.disarm()
+                if armed and not fire.fired(armed):
+                    points.insert(0, armed)
+                assert not json.loads(out)["error"], out
+                return
+            assert code == -signal.SIGKILL, f"the driver ended with {code}"
+            driver = field.crawl(brand, mode)
+        if armed and fire.fired(armed):
+            armed = ""
+        if not armed and points:
+            armed = points.pop(0)
+            fire.arm(armed, draw.randint(1, 2))
+        if not points and not armed and gap_s and time.monotonic() - shot_at > draw.expovariate(1 / gap_s):
+            fire.shoot(psutil.Process(driver.pid), field.cluster)
+            shot_at = time.monotonic()
+        time.sleep(0.05)
+
+
+def run(kills: int, seed: int, folder: Path) -> Counter[str]:
+    """Crawl until ``kills`` processes were killed. Raises AssertionError when a result differs."""
+    draw = random.Random(seed)
+    fire = Fire(folder, draw)
+    field = Battlefield(folder)
+    try:
+        calm = crawl_calmly(field, "calm")
+        points, rounds = list(POINTS), 0
+        while fire.kills.total() < kills:
+            rounds += 1
+            brand = f"rough-{rounds}"
+            for (version, mode), expected in zip(PHASES, calm, strict=True):
+                field.show(version)
+                crawl_under_fire(field, fire, brand, mode, points, gap_s=1.5)
+                with field.stores() as opened:
+                    found = difference(expected, snapshot(opened, brand))
+                assert not found, f"seed {seed}, {brand}, version {version}, {mode}:\n" + "\n".join(found)
+            print(f"round {rounds}: {fire.kills.total()} kills, all invariants hold", flush=True)
+    finally:
+        field.close()
+    return fire.kills
+
+
+def main() -> None:
+    """See the module."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--kills", type=int, default=200)
+    parser.add_argument("--seed", type=int, default=random.SystemRandom().randrange(10**6))
+    given = parser.parse_args()
+    print(f"seed {given.seed}", flush=True)
+    folder = Path(tempfile.mkdtemp(prefix="backline-chaos-"))
+    kills = run(given.kills, given.seed, folder)
+    print(f"{kills.total()} kills: {dict(sorted(kills.items()))}")
+    shutil.rmtree(folder)
+
+
+if __name__ == "__main__":
+    main()
