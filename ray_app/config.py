@@ -104,7 +104,7 @@ class RenderSettings(Section):
     max_requests: int = Field(150, ge=1, description="scripts and data that one page may ask for")
     max_bytes: int = Field(32 * 2**20, ge=1024, description="bytes of scripts and data of one page, decompressed")
     html_cap_bytes: int = Field(8 * 2**20, ge=1024, description="largest page that scripts may make")
-    memory_mb: int = Field(1_024, ge=256, description="memory of one browser; the process that has most is ended")
+    memory_mb: int = Field(1_200, ge=512, description="memory of one browser; beyond it the largest page is ended")
     recycle_pages: int = Field(300, ge=1, description="a browser that has rendered so many pages is replaced")
     other_hosts: bool = Field(True, description="let pages load scripts and data from other public hosts")
 

@@ -2,25 +2,25 @@
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import re
-from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from selectolax.lexbor import LexborHTMLParser
 
-from ray_app.ingest import content
+from ray_app.ingest import content, structured, walls
 from ray_app.ingest.charset import decode
 from ray_app.ingest.clean import visible
 from ray_app.ingest.content import Content, Rules, check_selector
 from ray_app.ingest.dom import parse
+from ray_app.ingest.enrich import enriched, says_something
+from ray_app.ingest.fingerprint import content_hash
 from ray_app.ingest.hidden import Hiding
 from ray_app.ingest.links import Head, read_head, read_links
 from ray_app.ingest.sections import Reading, SectionReader
 from ray_app.records import Document, Extracted, Facts, Section
 
-__all__ = ["Rules", "check_selector", "content_hash", "extract"]
+__all__ = ["Rules", "check_selector", "extract"]
 
 JUDGE_CAP_CHARS = 500_000  # trafilatura takes seconds per megabyte
 NORMALLY = Rules()
@@ -33,18 +33,28 @@ def extract(
 ) -> Extracted:
     """What the page at ``url`` (normalised) says. Reads any bytes without raising.
 
-    ``charset`` is that of the Content-Type header, or "". Reasons: ok, empty, noindex; the latter two have
-    no document but may have links. Of the facts only images and PDFs are found here.
+    ``charset`` is that of the Content-Type header, or "". Without a document, but perhaps with links, come the reasons
+    empty, noindex, quarantined, and those of ``walls``.
     """
     text = decode(body, charset)
     tree, cut = parse(text)
     head = read_head(tree, url)
     links = () if head.nofollow else read_links(tree, head, rules.max_links)
+    bare = Extracted("empty", links=links, canonical=head.canonical)
     if head.noindex:
-        return Extracted("noindex", links=links, canonical=head.canonical)
-    found = _Page(tree, head, rules).read()
+        return replace(bare, reason="noindex")
+    hints = structured.read(tree, url)
+    page = _Page(tree, head, rules)
+    found = page.read()
+    # Looked at before the second opinion, which takes scripts and forms out of the tree.
+    view = walls.view(tree, url=url, title=found.title, heading=found.heading, text=found.text)
     if not found.says_something:
-        return Extracted("empty", links=links, canonical=head.canonical)
+        found = page.second_opinion()
+        view = view.saying(found.text)
+    if wall := walls.judge(view):
+        return replace(bare, reason=wall)
+    if not found.says_something:
+        return bare
     document = Document(
         brand=brand,
         url=url,
@@ -57,18 +67,7 @@ def extract(
         facts=found.facts,
     )
     detail = "markup was nested or sized beyond reason and has been cut" if cut else ""
-    return Extracted("ok", document, links, head.canonical, detail)
-
-
-def content_hash(title: str, sections: Sequence[Section]) -> str:
-    """32 hex digits that change with any change of title, headings, anchors or text."""
-    digest = hashlib.blake2b(digest_size=16)
-    parts = [title, *(part for s in sections for part in (str(len(s.path)), *s.path, s.anchor, s.text))]
-    for part in parts:
-        raw = part.encode("utf-8", "replace")
-        digest.update(len(raw).to_bytes(8, "big"))
-        digest.update(raw)
-    return digest.hexdigest()
+    return enriched(replace(bare, reason="ok", document=document, detail=detail), hints)
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,8 +83,17 @@ class _Found:
         return sum(len(section.text) for section in self.sections)
 
     @property
+    def text(self) -> str:
+        return "\n".join(section.text for section in self.sections)
+
+    @property
+    def heading(self) -> str:
+        """The outermost of the first section."""
+        return next((section.path[0] for section in self.sections if section.path), "")
+
+    @property
     def says_something(self) -> bool:
-        return any(_WORD.search(section.text) for section in self.sections)
+        return says_something(self.sections)
 
 
 class _Page:
@@ -100,7 +108,7 @@ class _Page:
         self._page_name = head.url.partition("?")[0].rpartition("/")[2]
 
     def read(self) -> _Found:
-        """What the brand's rules select, else the article, the prose, the landmark or body, else a second opinion."""
+        """What the brand's rules select, else the article, the prose, the landmark or body."""
         found = self._read(content.by_rules(self._tree, self._rules))
         if not found.says_something:
             found = self._read(content.by_article(self._tree, self._hides, self._removed, self._head.title))
@@ -108,7 +116,7 @@ class _Page:
             found = self._read(content.by_prose(self._tree, self._hides, self._removed))
         if not found.says_something:
             found = self._read_landmark_or_body()
-        return found if found.says_something else self._judged()
+        return found
 
     def _read_landmark_or_body(self) -> _Found:
         landmark, page = content.by_landmark(self._tree, self._hides), content.whole(self._tree)
@@ -132,7 +140,7 @@ class _Page:
         facts = Facts(images=reader.media.images, pdfs=reader.media.pdfs)
         return _Found(title, _without_echoes(title, sections), facts)
 
-    def _judged(self) -> _Found:
+    def second_opinion(self) -> _Found:
         """What trafilatura makes of a page whose whole text lies in what looks like its frame. Changes the tree."""
         tree, nothing = self._tree, _Found(self._head.title)
         out = [*tree.css("script, style, noscript, template, svg"), *content.selected(tree, self._rules.remove)]

@@ -16,7 +16,7 @@ import aiohttp
 
 from ray_app.config import CrawlSettings
 from ray_app.errors import BadUrl, BlockedAddress
-from ray_app.ingest import headers
+from ray_app.ingest import headers, walls
 from ray_app.ingest.body import SLOW_AFTER_S, BodyLimits, BodyReader, BodyRefused
 from ray_app.ingest.guard import Guard
 from ray_app.ingest.lanes import HostProfile, Lane, Lanes
@@ -35,6 +35,8 @@ _NO_CONTENT = (204, 205)
 _WHOLE_BODY = (200, 203)
 _SLOW_DOWN = (429, 503)
 _MOMENTARY = (408, 425)  # of the 4xx, these may go well the next time
+_GUARDED = (401, 403, 429, 503)  # what guards against robots answer with, and sites themselves too
+WALL_HEAD_BYTES = 64 * 1024
 SITEMAP_CAP_BYTES = 50 * 2**20  # by the protocol
 MAX_NAMED_SITEMAPS = 200  # of one robots.txt
 
@@ -132,6 +134,9 @@ class Fetcher:
         conditions = _conditions(visit.task)
         async with self._transport.request(lane, url, pace, extra_headers=conditions, on_turn=visit.begin) as response:
             visit.status = response.status
+            if response.status in _GUARDED and await self._is_bot_wall(response):
+                self._transport.gate(url).slow_down(monotonic(), 0.0)
+                return visit.failed("bot_wall", "A guard against robots stands before the site.")
             if response.status in _SLOW_DOWN:
                 return self._slow_down(visit, url, response)
             if response.status < 500:
@@ -199,7 +204,19 @@ class Fetcher:
             return visit.failed("redirect_loop", "The URL redirects to itself.")
         return visit.skipped("redirect", location=target)
 
+    async def _is_bot_wall(self, response: aiohttp.ClientResponse) -> bool:
+        """Told by headers and by the first bytes of the body, which is thrown away."""
+        limits = BodyLimits(WALL_HEAD_BYTES, self._settings.min_bytes_per_s, self._slow_after_s, truncate=True)
+        try:
+            encoding = ", ".join(response.headers.getall("Content-Encoding", ()))
+            head = await BodyReader(encoding, limits).read(response.content)
+        except BodyRefused:
+            head = b""
+        return walls.bot_wall(response.status, response.headers, head)
+
     def _refused(self, visit: Visit) -> FetchResult:
+        if visit.status == 401:
+            return visit.skipped("login_wall")
         if visit.status in (404, 410):
             return visit.result(UrlState.GONE, f"http_{visit.status}")
         if visit.status in _MOMENTARY:

@@ -1,4 +1,4 @@
-"""What tells equal and nearly equal texts, whatever their markup."""
+"""What tells equal and nearly equal texts: exactly, and whatever their markup."""
 
 from __future__ import annotations
 
@@ -43,6 +43,17 @@ def fingerprint(title: str, sections: Sequence[Section]) -> Fingerprint:
         simhash=simhash(words[:MAX_WORDS]),
         shape=_digest((w for w in words[:SHAPE_WORDS] if w not in _DATES and not _DIGIT.search(w)), 8),
     )
+
+
+def content_hash(title: str, sections: Sequence[Section]) -> str:
+    """32 hex digits that change with any change of title, headings, anchors or text."""
+    digest = blake2b(digest_size=16)
+    parts = [title, *(part for s in sections for part in (str(len(s.path)), *s.path, s.anchor, s.text))]
+    for part in parts:
+        raw = part.encode("utf-8", "replace")
+        digest.update(len(raw).to_bytes(8, "big"))
+        digest.update(raw)
+    return digest.hexdigest()
 
 
 def simhash(words: Sequence[str]) -> int:

@@ -75,6 +75,7 @@ class MarkdownWriter:
         self._unlinked: list[str] = []  # those of them that lie outside links
         self._links = 0  # links in them
         self._in_link = 0
+        self._neighbour = False
         self._codes: list[int] = []  # where open <code> elements start in the parts
         self._levels: list[_Level] = []
         self._cell_levels: list[_Level] = []  # likewise in the open table cell
@@ -91,9 +92,21 @@ class MarkdownWriter:
         if self._pre is not None:
             self._pre.append(text)
         elif self._parts or not text.isspace():
+            if self._neighbour and text:
+                self._part_words(text)
             self._parts.append(text)
             if not self._in_link:
                 self._unlinked.append(text)
+
+    def neighbour(self) -> None:
+        """What follows stands in an element of its own right beside the one before it."""
+        self._neighbour = not self._codes
+
+    def _part_words(self, text: str) -> None:
+        """Two elements side by side are two words, unless a sign joins them."""
+        self._neighbour = False
+        if self._parts and self._parts[-1][-1:].isalnum() and text[0].isalnum():
+            self._parts.append(" ")
 
     def line_break(self) -> None:
         if self._pre is not None:

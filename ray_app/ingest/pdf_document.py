@@ -5,7 +5,7 @@ from __future__ import annotations
 from urllib.parse import unquote, urlsplit
 
 from ray_app.ingest.clean import one_line
-from ray_app.ingest.extract_html import content_hash
+from ray_app.ingest.fingerprint import content_hash
 from ray_app.ingest.pdf_records import PdfText
 from ray_app.records import Document, Extracted
 

@@ -35,6 +35,8 @@ _BLOCKS = names(
     "address article aside blockquote body center details dir div figcaption figure footer form fieldset header hgroup "
     "html legend main p search section summary caption table tbody thead tfoot tr td th hr"
 )
+# Inline elements that site builders lay out as boxes: "<b>PL-61</b><span>61 keys</span>" is seen as two words.
+_RUNS = names("a b button em i label small span strong time")
 _CODE = names("code kbd samp tt")
 _INLINE_HANDLED = _CODE | {"a"}
 _PERMALINK_SIGNS = " \u00b6\u00a7#\U0001f517"
@@ -109,6 +111,8 @@ class SectionReader:
                 return skip
             self._note_anchor(tag, attributes)
             self._note_media(node, tag, attributes)
+        if tag in _RUNS and (before := node.prev) is not None and before.tag in _RUNS:
+            self._writer.neighbour()
         if self._in_heading or self._writer.in_pre:
             return self._enter_plain(tag)
         handler = self._handlers.get(tag)

@@ -160,7 +160,7 @@ def _is_like_its_ground(style: Declarations) -> bool:
         return False
     own, under = _colour(colour), _colour(ground)
     if not (own and under):
-        return colour == ground
+        return colour == ground and colour.isalpha()
     return all(abs(a - b) <= NEAR_COLOUR for a, b in zip(own, under, strict=True))
 
 

@@ -14,11 +14,12 @@ from ray_app.errors import ExtractError
 from ray_app.ingest import extract_html, pdf_process, sitemap
 from ray_app.ingest.brands import BrandConfig
 from ray_app.ingest.content import Rules
+from ray_app.ingest.enrich import enriched
 from ray_app.ingest.fingerprint import fingerprint
 from ray_app.ingest.outcome import outcome_of
 from ray_app.ingest.ports import EXTRACTOR_VERSION
 from ray_app.observe.log import get_logger
-from ray_app.records import Document, Extracted, FetchResult, Kind, Listed, PageOutcome, PageRef, UrlState
+from ray_app.records import Document, Extracted, FetchResult, Kind, PageOutcome, PageRef, UrlState
 from ray_app.store.pages import PageStore
 
 log = get_logger(__name__)
@@ -88,20 +89,30 @@ def _extract(brand: BrandConfig, result: FetchResult, crawl: CrawlSettings) -> E
 
 
 def _read(brand: BrandConfig, result: FetchResult, crawl: CrawlSettings) -> Extracted:
-    about = {"brand": brand.name, "url": result.task.url, "fetched_at": result.fetched_at}
+    task = result.task
     if is_pdf(result):
-        if result.noindex:
-            return Extracted("noindex")
-        limits = pdf_process.PdfLimits(crawl.pdf_max_pages, crawl.pdf_timeout_s, crawl.pdf_memory_mb)
-        found = pdf_process.extract(result.body, limits=limits, **about)
-        document = found.document
-        if document is not None and not document.lang:
-            found = replace(found, document=replace(document, lang=brand.lang))
-        return found
-    rules = Rules(brand.content, brand.remove, crawl.max_links, brand.lang)
-    found = extract_html.extract(result.body, charset=result.charset, rules=rules, **about)
+        return Extracted("noindex") if result.noindex else _read_pdf(brand, result, crawl)
+    found = extract_html.extract(
+        result.body,
+        brand=brand.name,
+        url=task.url,
+        charset=result.charset,
+        fetched_at=result.fetched_at,
+        rules=Rules(brand.content, brand.remove, crawl.max_links, brand.lang),
+    )
     links = () if result.nofollow else found.links
     return Extracted("noindex", links=links) if result.noindex else replace(found, links=links)
+
+
+def _read_pdf(brand: BrandConfig, result: FetchResult, crawl: CrawlSettings) -> Extracted:
+    limits = pdf_process.PdfLimits(crawl.pdf_max_pages, crawl.pdf_timeout_s, crawl.pdf_memory_mb)
+    found = pdf_process.extract(
+        result.body, brand=brand.name, url=result.task.url, fetched_at=result.fetched_at, limits=limits
+    )
+    document = found.document
+    if document is not None and not document.lang:
+        found = replace(found, document=replace(document, lang=brand.lang))
+    return enriched(found)
 
 
 def _new_document(result: FetchResult, found: Extracted | sitemap.Sitemap) -> Document | None:
@@ -133,10 +144,9 @@ def _outcome(result: FetchResult, found: Extracted | sitemap.Sitemap, page: Page
 
 def _listed(outcome: PageOutcome, found: sitemap.Sitemap) -> PageOutcome:
     """What a sitemap names; one that is none is left alone."""
-    listed = tuple(Listed(entry.url, entry.lastmod or 0.0) for entry in found.entries)
-    if not listed and not found.nested and found.problems:
+    if not found.says_something:
         return replace(outcome, state=UrlState.SKIPPED, reason="media_type", detail=_told(found))
-    return replace(outcome, listed=listed, links=tuple(one.url for one in found.nested), detail=_told(found))
+    return replace(outcome, listed=found.entries, links=tuple(one.url for one in found.nested), detail=_told(found))
 
 
 def _told(found: sitemap.Sitemap) -> str:

@@ -152,7 +152,7 @@ class ExtractPool:
     def __init__(self, settings: Settings, size: int) -> None:
         job = ray.get_runtime_context().get_job_id()
         self.names = [f"extractor:{job}:{index}" for index in range(size)]
-        made = ray.remote(ExtractActor).options(num_cpus=EXTRACT_CPUS, max_restarts=-1)
+        made = ray.remote(num_cpus=EXTRACT_CPUS, max_restarts=-1)(ExtractActor)
         self._actors = [made.options(name=name).remote(settings) for name in self.names]
         self._owed_s = [0.0] * size  # what the work given to each may take at most
         self._given = [0] * size

@@ -23,7 +23,7 @@ def story(row: UrlRow, aliases: Sequence[str] = (), indexed: bool | None = None)
 def sitemap_story(row: SitemapRow) -> list[str]:
     """What a robots.txt or sitemap led to."""
     kind = "robots.txt of a host" if row.kind == "robots" else "sitemap"
-    told = [f"It is a {kind}" + (f", named by {row.parent}." if row.parent else ".")]
+    told = [f"It is a {kind}" + (f", found through {row.parent}." if row.parent else ".")]
     if row.fetched_at:
         told.append(
             f"It was last asked for on {clock(row.fetched_at)} UTC"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass
 
-from ray_app.ingest.extract_html import content_hash
+from ray_app.ingest.fingerprint import content_hash
 from ray_app.store.stores import Stores
 
 Row = tuple[str, str, str, str, int]  # state, reason, content hash, canonical URL, misses

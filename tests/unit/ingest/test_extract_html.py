@@ -8,7 +8,8 @@ import pytest
 
 from ray_app.ingest.charset import decode, lookup
 from ray_app.ingest.content import Rules
-from ray_app.ingest.extract_html import NORMALLY, content_hash, extract
+from ray_app.ingest.extract_html import NORMALLY, extract
+from ray_app.ingest.fingerprint import content_hash
 from ray_app.records import Document, Extracted, Section
 
 URL = "https://help.example.com/docs/page.html"
@@ -424,3 +425,18 @@ def test_content_hash_covers_every_part() -> None:
     assert len(set(hashes)) == len(variants)
     assert all(len(value) == 32 for value in hashes)
     assert content_hash("t", list(sections)) == hashes[0]
+
+
+@pytest.mark.parametrize(
+    ("markup", "expected"),
+    [
+        ("<a href=/x><strong>Cantata PL-61</strong><span>61 keys</span></a>", "Cantata PL-61 61 keys"),
+        ("<b>Part</b>ly <i>un</i>done", "Partly undone"),
+        ("H<sub>2</sub>O and <b>10</b><sup>6</sup>", "H2O and 106"),
+        ("<span>os.</span><span>path</span><span>(</span><span>x</span><span>)</span>", "os.path(x)"),
+        ("<code><span>foo</span><span>bar</span></code>", "`foobar`"),
+        ("<span>one</span><span></span><span>two</span>", "one two"),
+    ],
+)
+def test_elements_side_by_side_are_words_of_their_own(markup: str, expected: str) -> None:
+    assert text(f"<main><p>{markup}</p></main>") == expected
