@@ -69,6 +69,7 @@ REASONS: dict[str, str] = {
     "bot_wall": "it asks for proof of not being a robot (captcha or challenge) instead of showing the page",
     "quarantined": "all of its text speaks to a language model instead of to a reader, and was set aside",
     "extract_failed": "its text could not be extracted",
+    "fetch_crashed": "the process that fetches died on it",
     "extract_crashed": "the extraction process died on it",
 }
 

@@ -8,11 +8,12 @@ tried again alone, and kills nothing else.
 from __future__ import annotations
 
 import hashlib
+import itertools
 import os
 import threading
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -38,10 +39,14 @@ FETCH_CPUS = 0.05
 EXTRACT_CPUS = 0.2
 # Batches one fetch actor works on at once: far more than it has sockets, so that slow hosts never hold up the others.
 FETCH_CONCURRENCY = 512
-# A fetch actor that died is restarted by Ray within seconds; a batch is sent again so often before it is given up.
-FETCH_TRIES = 5
+# A fetch actor that died is restarted by Ray within seconds; a URL is sent again so often before it is given up, from
+# the third time on alone.
+FETCH_TRIES = 6
+ALONE_FROM = 2
 # A page is given up when the process died on it so often, first in company, then alone: twice may be bad luck.
 EXTRACT_TRIES = 3
+# Work that waited while its process died of something else is given away again so often; more is no bad luck.
+MAX_SENT = 30
 # Extraction of HTML is a matter of milliseconds; whatever takes longer than this per batch hangs.
 HTML_BATCH_S = 60.0
 # What starting and ending the process that reads a PDF may add to its time.
@@ -71,15 +76,19 @@ class FetchActor:
 
 
 class ExtractActor:
-    """Ray's side of a PageWorker."""
+    """Ray's side of a PageWorker. Writes down what it works on, so that a crash is blamed on that alone."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, name: str) -> None:
         configure(settings.log, component="extractor")
         os.nice(NICENESS)
+        self._key = _work_key(name)
         self._worker = PageWorker(PageStore(settings.data_dir / "pages"), settings.crawl)
 
-    def process(self, config: BrandConfig, results: Sequence[FetchResult], only: int | None) -> list[PageOutcome]:
+    def process(
+        self, config: BrandConfig, results: Sequence[FetchResult], only: int | None, ticket: str
+    ) -> list[PageOutcome]:
         """Outcomes of all results, or of the one at index ``only``."""
+        _internal_kv_put(self._key, ticket, overwrite=True)
         return self._worker.process(config, results if only is None else results[only : only + 1])
 
 
@@ -90,30 +99,32 @@ class _Batch:
     tasks: Sequence[FetchTask]
     outcomes: list[PageOutcome] = field(default_factory=list)
 
-    @property
-    def open(self) -> list[FetchTask]:
-        """Tasks whose bodies are being read."""
-        done = {outcome.task.url for outcome in self.outcomes}
-        return [task for task in self.tasks if task.url not in done]
-
 
 @dataclass(frozen=True, slots=True)
 class _Fetching:
+    """Tasks of a batch that are fetched together: all of it, or one alone."""
+
     batch: _Batch
+    tasks: Sequence[FetchTask]
     bodies: Any  # ObjectRef of list[FetchResult]
     tries: int
 
 
 @dataclass(frozen=True, slots=True)
-class _Extracting:
+class _Job:
+    """Bodies to be read."""
+
     batch: _Batch
-    bodies: Any
-    tasks: Sequence[FetchTask]  # whose bodies are being read
-    only: int | None  # index of the one body to read; None: all
-    tries: int  # with this one
-    worker: int
-    allowed_s: float
-    deadline: float  # monotonic seconds
+    bodies: Any  # ObjectRef of list[FetchResult]
+    tasks: Sequence[FetchTask]  # whose bodies are read
+    only: int | None = None  # index of the one body to read; None: all
+    crashes: int = 0  # processes that died while they worked on it
+    sent: int = 1  # times it was given to a process
+
+
+def _work_key(name: str) -> str:
+    """Where an extraction process writes down what it works on."""
+    return f"backline:work:{name}"
 
 
 def pool_sizes(settings: CrawlSettings, cpus: float) -> tuple[int, int]:
@@ -146,6 +157,16 @@ def fetch_actor(settings: Settings, index: int) -> Any:
     return ray.remote(FetchActor).options(**options).remote(settings)
 
 
+@dataclass(frozen=True, slots=True)
+class Work:
+    """A piece of work given to an extraction process."""
+
+    worker: int
+    ticket: str
+    allowed_s: float
+    deadline: float  # monotonic seconds: later it hangs
+
+
 class ExtractPool:
     """The extraction processes of one job. Safe to use from the threads of several crawls."""
 
@@ -153,29 +174,31 @@ class ExtractPool:
         job = ray.get_runtime_context().get_job_id()
         self.names = [f"extractor:{job}:{index}" for index in range(size)]
         made = ray.remote(num_cpus=EXTRACT_CPUS, max_restarts=-1)(ExtractActor)
-        self._actors = [made.options(name=name).remote(settings) for name in self.names]
+        self._actors = [made.options(name=name).remote(settings, name) for name in self.names]
+        self._tickets = itertools.count()
         self._owed_s = [0.0] * size  # what the work given to each may take at most
         self._given = [0] * size
         self._lock = threading.Lock()
 
-    def process(self, config: BrandConfig, bodies: Any, only: int | None, allowed_s: float) -> tuple[int, Any, float]:
-        """Give bodies to the process with the least to do.
-
-        Returns its number, the reference of the outcomes, and when (monotonic seconds) it hangs: what was given to
-        it before, by whichever crawl, comes first.
-        """
+    def process(self, config: BrandConfig, bodies: Any, only: int | None, allowed_s: float) -> tuple[Any, Work]:
+        """Give bodies to the process with the least to do: the reference of the outcomes, and the work."""
         with self._lock:
             worker = min(range(len(self._given)), key=self._given.__getitem__)
             self._given[worker] += 1
             self._owed_s[worker] += allowed_s
-            deadline = time.monotonic() + self._owed_s[worker]
-        return worker, self._actors[worker].process.remote(config, bodies, only), deadline
+            deadline = time.monotonic() + self._owed_s[worker]  # what was given to it before comes first
+        work = Work(worker, str(next(self._tickets)), allowed_s, deadline)
+        return self._actors[worker].process.remote(config, bodies, only, work.ticket), work
 
-    def done(self, worker: int, allowed_s: float) -> None:
-        """A piece of work of this process has come back."""
+    def done(self, work: Work) -> None:
+        """A piece of work has come back."""
         with self._lock:
-            self._given[worker] -= 1
-            self._owed_s[worker] -= allowed_s
+            self._given[work.worker] -= 1
+            self._owed_s[work.worker] -= work.allowed_s
+
+    def is_to_blame(self, work: Work) -> bool:
+        """Whether its process died while it worked on this; what only waited there is innocent."""
+        return bool(_internal_kv_get(_work_key(self.names[work.worker])) == work.ticket.encode())
 
     def kill(self, worker: int) -> None:
         """End a process that hangs; Ray starts it again, and its work comes back as crashed."""
@@ -204,11 +227,11 @@ class RayPageWorkers:
         self._fetchers = [fetch_actor(settings, index) for index in range(_agreed_fetchers(fetchers))]
         self._pool = pool
         self._fetching: dict[Any, _Fetching] = {}
-        self._extracting: dict[Any, _Extracting] = {}
+        self._extracting: dict[Any, tuple[_Job, Work]] = {}
 
     def submit(self, batch: Sequence[FetchTask]) -> None:
         """Send a batch of one host to the fetch actor that paces it."""
-        self._fetch(_Batch(batch), tries=1)
+        self._fetch(_Batch(batch), batch, tries=1)
 
     def idle(self) -> bool:
         """Whether nothing is under way."""
@@ -228,69 +251,79 @@ class RayPageWorkers:
     def close(self) -> None:
         """Forget what is under way; the actors stay for others."""
         self._fetching.clear()
-        for job in self._extracting.values():
-            self._pool.done(job.worker, job.allowed_s)
+        for _, work in self._extracting.values():
+            self._pool.done(work)
         self._extracting.clear()
 
-    def _fetch(self, batch: _Batch, tries: int) -> None:
-        host = authority(batch.tasks[0].url).encode()
+    def _fetch(self, batch: _Batch, tasks: Sequence[FetchTask], tries: int) -> None:
+        host = authority(tasks[0].url).encode()
         actor = self._fetchers[int.from_bytes(hashlib.blake2b(host, digest_size=4).digest()) % len(self._fetchers)]
-        bodies, ready = actor.fetch.options(num_returns=2).remote(list(batch.tasks), self._profile)
-        self._fetching[ready] = _Fetching(batch, bodies, tries)
+        bodies, ready = actor.fetch.options(num_returns=2).remote(list(tasks), self._profile)
+        self._fetching[ready] = _Fetching(batch, tasks, bodies, tries)
 
     def _fetched(self, ready: Any) -> _Batch | None:
         """The batch with the outcomes that need no extraction; the rest goes on."""
         fetching = self._fetching.pop(ready)
-        batch = fetching.batch
         try:
             bodies, settled = ray.get(ready)
         except RayActorError:
-            if fetching.tries >= FETCH_TRIES:
-                raise
-            log.warning("fetch_actor_died", urls=len(batch.tasks), tries=fetching.tries)
-            time.sleep(fetching.tries)  # Ray restarts the actor in about a second
-            self._fetch(batch, fetching.tries + 1)
-            return None
-        batch.outcomes.extend(settled)
+            return self._fetch_again(fetching)
+        fetching.batch.outcomes.extend(settled)
         if bodies:
-            self._extract(batch, fetching.bodies, batch.open, None, tries=1)
-        return batch
+            done = {outcome.task.url for outcome in settled}
+            tasks = [task for task in fetching.tasks if task.url not in done]
+            self._extract(_Job(fetching.batch, fetching.bodies, tasks))
+        return fetching.batch
 
-    def _extract(self, batch: _Batch, bodies: Any, tasks: Sequence[FetchTask], only: int | None, tries: int) -> None:
-        allowed_s = self._allowed_s(tasks)
-        worker, ref, deadline = self._pool.process(self._config, bodies, only, allowed_s)
-        self._extracting[ref] = _Extracting(batch, bodies, tasks, only, tries, worker, allowed_s, deadline)
+    def _fetch_again(self, fetching: _Fetching) -> _Batch | None:
+        """Ray restarts the actor in about a second. From the third try on each URL goes alone, in case one kills it."""
+        log.warning("fetch_actor_died", urls=len(fetching.tasks), tries=fetching.tries)
+        if fetching.tries >= FETCH_TRIES:
+            failed = [
+                PageOutcome(task, UrlState.FAILED, "fetch_crashed", fetched_at=time.time()) for task in fetching.tasks
+            ]
+            fetching.batch.outcomes.extend(failed)
+            return fetching.batch
+        groups = [fetching.tasks] if fetching.tries < ALONE_FROM else [[task] for task in fetching.tasks]
+        for tasks in groups:
+            self._fetch(fetching.batch, tasks, fetching.tries + 1)
+        return None
+
+    def _extract(self, job: _Job) -> None:
+        ref, work = self._pool.process(self._config, job.bodies, job.only, self._allowed_s(job.tasks))
+        self._extracting[ref] = (job, work)
 
     def _allowed_s(self, tasks: Sequence[FetchTask]) -> float:
         pdfs = sum(urlsplit(task.url).path.lower().endswith(".pdf") for task in tasks)
         return HTML_BATCH_S + pdfs * (self._crawl.pdf_timeout_s + PDF_SLACK_S)
 
     def _extracted(self, ref: Any) -> _Batch | None:
-        """The batch with these outcomes added; None when its bodies are read again one by one."""
-        job = self._extracting.pop(ref)
-        self._pool.done(job.worker, job.allowed_s)
+        """The batch with these outcomes added; None when its bodies are read again."""
+        job, work = self._extracting.pop(ref)
+        self._pool.done(work)
         try:
             job.batch.outcomes.extend(ray.get(ref))
         except RayActorError:
-            return self._after_crash(job)
+            return self._after_crash(job, self._pool.is_to_blame(work))
         return job.batch
 
-    def _after_crash(self, job: _Extracting) -> _Batch | None:
+    def _after_crash(self, job: _Job, to_blame: bool) -> _Batch | None:
         """One bad page must not take its neighbours along: from the second try on, each is extracted alone."""
-        log.warning("extract_actor_died", urls=len(job.tasks), tries=job.tries)
-        if job.tries < EXTRACT_TRIES:
-            for index, task in enumerate(job.tasks) if job.only is None else [(job.only, job.tasks[0])]:
-                self._extract(job.batch, job.bodies, [task], index, job.tries + 1)
+        log.warning("extract_actor_died", urls=len(job.tasks), crashes=job.crashes + to_blame, to_blame=to_blame)
+        if not to_blame and job.sent < MAX_SENT:
+            self._extract(replace(job, sent=job.sent + 1))
             return None
-        (task,) = job.tasks
-        job.batch.outcomes.append(
-            PageOutcome(task=task, state=UrlState.FAILED, reason="extract_crashed", fetched_at=time.time())
-        )
+        if job.crashes + 1 < EXTRACT_TRIES:
+            for index, task in enumerate(job.tasks) if job.only is None else [(job.only, job.tasks[0])]:
+                self._extract(_Job(job.batch, job.bodies, [task], index, job.crashes + 1, job.sent + 1))
+            return None
+        failed = [PageOutcome(task, UrlState.FAILED, "extract_crashed", fetched_at=time.time()) for task in job.tasks]
+        job.batch.outcomes.extend(failed)
         return job.batch
 
     def _kill_hanging(self) -> None:
-        """End processes that are past their time; other work on them comes back as crashed too, and is repeated."""
+        """End processes that are past their time; what only waited for them is given to others."""
         now = time.monotonic()
-        for worker in {job.worker for job in self._extracting.values() if now > job.deadline}:
+        for worker in {work.worker for _, work in self._extracting.values() if now > work.deadline}:
             log.warning("extract_actor_hangs", worker=worker)
             self._pool.kill(worker)

@@ -36,7 +36,7 @@ from ray_app.config import load  # noqa: E402
 from ray_app.store.stores import Stores, stores  # noqa: E402
 
 PHASES = (("1", "delta"), ("2", "delta"), ("1", "full"))  # version of the site, how it is crawled
-CRAWL_S = 240.0  # a crawl that takes longer hangs
+CRAWL_S = 400.0  # a crawl that takes longer hangs
 TARGETS = ("driver", "scraper", "extractor", "pdf")
 
 
@@ -110,6 +110,7 @@ class Battlefield:
         self.start_url = f"http://{self._line(self._site)}/"
         self._head = self._start("head.py")
         self._environment["BACKLINE_RAY__ADDRESS"] = self._line(self._head)
+        assert self._environment["BACKLINE_RAY__ADDRESS"], "the cluster did not start"
         self.cluster = psutil.Process(self._head.pid)
 
     def _start(self, script: str, *arguments: str) -> subprocess.Popen[str]:
@@ -140,6 +141,12 @@ class Battlefield:
         with stores(load(data_dir=self.folder / "data")) as opened:
             yield opened
 
+    def finished_cycles(self, brand: str) -> int:
+        """How many crawls of a brand have come to their end."""
+        with self.stores() as opened:
+            cycle = opened.ledger.last_cycle(brand)
+        return 0 if cycle is None else cycle.number - (cycle.finished_at is None)
+
     def close(self) -> None:
         for process in (self._head, self._site):
             assert process.stdin
@@ -163,6 +170,7 @@ def crawl_under_fire(field: Battlefield, fire: Fire, brand: str, mode: str, poin
     """One crawl to its end: ``points`` are armed one after the other, then processes are shot about every ``gap_s``."""
     draw = random.Random(f"{brand}{mode}")
     deadline = time.monotonic() + CRAWL_S
+    before = field.finished_cycles(brand)
     driver = field.crawl(brand, mode)
     armed = ""
     shot_at = time.monotonic()
@@ -178,6 +186,10 @@ def crawl_under_fire(field: Battlefield, fire: Fire, brand: str, mode: str, poin
                 assert not json.loads(out)["error"], out
                 return
             assert code == -signal.SIGKILL, f"the driver ended with {code}"
+            if field.finished_cycles(brand) > before:  # it had just finished
+                fire.fired(armed)
+                fire.disarm()
+                return
             driver = field.crawl(brand, mode)
         if armed and fire.fired(armed):
             armed = ""
@@ -206,7 +218,7 @@ def run(kills: int, seed: int, folder: Path) -> Counter[str]:
                 crawl_under_fire(field, fire, brand, mode, points, gap_s=1.5)
                 with field.stores() as opened:
                     found = difference(expected, snapshot(opened, brand))
-                assert not found, f"seed {seed}, {brand}, version {version}, {mode}:\n" + "\n".join(found)
+                assert not found, f"seed {seed}, {brand}, version {version}, {mode}:\n" + "\n".join(found[:20])
             print(f"round {rounds}: {fire.kills.total()} kills, all invariants hold", flush=True)
     finally:
         field.close()
