@@ -1,38 +1,59 @@
 """Sitemaps: XML files and indexes, plain text, RSS and Atom feeds, each also as a gzip file. Reads any bytes.
 
-A sitemap comes from a stranger: it is read as a stream, no document type is let in (so there are no entities to expand
-or to fetch), and what is over the protocol's own limits is cut off and said to be.
+A sitemap comes from a stranger, and a kilobyte of it can stand for a gigabyte. So it is read as a stream by expat, which
+builds no tree and keeps nothing but what is asked of it (lxml's iterparse keeps every element that is not an entry).
+Entities are refused where they are declared, nothing is ever loaded from elsewhere, and what is over the protocol's own
+limits is cut off and said to be.
 """
 
 from __future__ import annotations
 
-import io
+import codecs
 import re
-import zlib
 from calendar import monthrange
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta, timezone
 from email.utils import parsedate_to_datetime
-
-from lxml import etree
+from functools import lru_cache
+from xml.parsers import expat
 
 from ray_app.errors import BadUrl
-from ray_app.ingest.body import BodyRefused, Inflater
-from ray_app.ingest.charset import decode
+from ray_app.ingest.body import GZIP, BodyRefused, Inflater, expansion_cap
+from ray_app.ingest.charset import choose, decode
 from ray_app.ingest.urls import normalise
 from ray_app.records import Listed
 
 MAX_BYTES = 50 * 2**20  # by the protocol, decompressed
-MAX_ENTRIES = 50_000  # by the protocol
+MAX_ENTRIES = 50_000  # by the protocol; as many again may be alternates in other languages
 MAX_NESTED = 1_000  # sitemaps of one index; the protocol allows 50,000, of which no support site makes use
-HEAD_BYTES = 4_096  # tell XML from lines, and a document type, which stands before the first element
+MAX_ELEMENTS = 2_000_000  # twice what 50 MB of real entries hold
+MAX_DEPTH = 64  # of elements; real ones have five
+MAX_TEXT_CHARS = 8_192  # of an address or a date; longer ones are none
+MAX_LINES = 2 * MAX_ENTRIES
+LINES_WITHOUT_URL = 1_000  # after so many a text file is taken for something else
+MAX_MENDED = 100_000  # faults mended in one file
+HEAD_BYTES = 4_096  # tell XML from lines
+CHUNK_BYTES = 64 * 1024
 # A time without a zone may be anybody's: taken for the latest moment it can mean, so that no change is missed.
 UNKNOWN_ZONE = timedelta(hours=12)
 
-_GZIP = b"\x1f\x8b"
-_WANTED = ("{*}url", "{*}sitemap", "{*}item", "{*}entry")
+_GZIP_MAGIC = b"\x1f\x8b"
+# Scripts print warnings, and templates empty lines, before the declaration that has to come first.
+_XML_START = re.compile(rb"<\?xml\s|<(?:\w+:)?(?:urlset|sitemapindex|rss|feed)[\s>]")
+_LINE = re.compile(rb"[^\r\n]+")
+# What is left alone, then what is mended: a bare "&" in an address, the commonest fault, and control characters.
+_LOOSE = re.compile(
+    rb"<!\[CDATA\[.*?(?:\]\]>|\Z)|<!--.*?(?:-->|\Z)"
+    rb"|(&)(?!(?:amp|lt|gt|quot|apos|#\d{1,7}|#x[0-9a-fA-F]{1,6});)|([\x00-\x08\x0b\x0c\x0e-\x1f])",
+    re.DOTALL,
+)
+_CUT_OFF = (expat.errors.XML_ERROR_NO_ELEMENTS, expat.errors.XML_ERROR_UNCLOSED_TOKEN)
+_CUT_OFF_CODES = frozenset(expat.errors.codes[text] for text in _CUT_OFF)
+_KINDS = {"urlset": "urlset", "sitemapindex": "index", "rss": "feed", "RDF": "feed", "feed": "feed"}
+_ENTRIES = frozenset(("url", "sitemap", "item", "entry"))
+_FIELDS = frozenset(("loc", "lastmod", "link", "guid", "updated", "modified"))
 _W3C = re.compile(
     r"(\d{4})(?:-(\d{1,2})(?:-(\d{1,2})(?:[T ](\d{1,2}):(\d{2})(?::(\d{2})(?:[.,]\d+)?)?\s*(Z|[+-]\d{2}:?\d{2})?)?)?)?",
     re.IGNORECASE,
@@ -43,10 +64,11 @@ _W3C = re.compile(
 class Sitemap:
     """What a sitemap names. ``problems`` counts by a stable name what could not be used."""
 
-    entries: tuple[Listed, ...] = ()  # pages, with their alternates in other languages
-    nested: tuple[Listed, ...] = ()  # further sitemaps
+    entries: tuple[Listed, ...] = ()  # pages, then their alternates in other languages; of any host
+    nested: tuple[Listed, ...] = ()  # further sitemaps, never this one
     problems: Mapping[str, int] = field(default_factory=dict)
-    truncated: bool = False  # there was more than the limits allow
+    truncated: bool = False  # there was more than the limits allow, or the file ends in the middle
+    kind: str = ""  # urlset, index, text, feed; "" when it is none of these
 
     @property
     def says_something(self) -> bool:
@@ -55,16 +77,17 @@ class Sitemap:
 
 def parse(body: bytes, url: str) -> Sitemap:
     """The sitemap at ``url`` (normalised). Never raises: what is none has no entries and a problem."""
-    reader = _Reader(url)
-    text = reader.unpacked(body)
-    head = decode(text[:HEAD_BYTES]).lstrip().lower()
-    if head.startswith("<"):
-        reader.read_xml(text, head)
+    found = _Found(url)
+    text = _unpacked(body, found)
+    start = _XML_START.search(text[:HEAD_BYTES])
+    if start or decode(text[:HEAD_BYTES]).lstrip("\ufeff \t\r\n").startswith("<"):
+        found = _read_xml(text[start.start() :] if start else text, found)
     else:
-        reader.read_lines(text)
-    return reader.sitemap()
+        _read_lines(text, found)
+    return found.sitemap()
 
 
+@lru_cache(maxsize=4096)  # thousands of entries share a few dates
 def lastmod(text: str) -> float:
     """POSIX seconds of a W3C date or time, or of an RFC 822 date: the last moment it can mean. 0 when unreadable."""
     text = text.strip()
@@ -95,117 +118,250 @@ def _zone(text: str) -> timezone:
     return timezone(sign * timedelta(hours=int(text[1:3]), minutes=int(text[-2:])))
 
 
-class _Reader:
-    """Collects the entries of one file."""
+class _Found:
+    """Collects what one file names, within the limits."""
 
     def __init__(self, url: str) -> None:
-        self._url = url
+        self.url = url
+        self.kind = ""
+        self.truncated = False
+        self.problems: Counter[str] = Counter()
         self._entries: dict[str, float] = {}
+        self._alternates: dict[str, None] = {}  # as written: each language of a page repeats the whole list
         self._nested: dict[str, float] = {}
-        self._problems: Counter[str] = Counter()
-        self._truncated = False
+
+    def __len__(self) -> int:
+        return len(self._entries) + len(self._nested)
+
+    def page(self, address: str, date: str = "") -> bool:
+        """False when no more is wanted, here and in the others."""
+        return self._add(self._entries, address, date, MAX_ENTRIES)
+
+    def nested(self, address: str, date: str) -> bool:
+        return self._add(self._nested, address, date, MAX_NESTED)
+
+    def alternate(self, address: str) -> None:
+        """The date of an entry is not that of its alternates."""
+        if len(self._alternates) < MAX_ENTRIES:
+            self._alternates[address.strip()] = None
 
     def sitemap(self) -> Sitemap:
         """What was collected."""
-        if not (self._entries or self._nested or self._problems):
-            self._problems["no_entries"] += 1
-        entries, nested = (tuple(Listed(*item) for item in one.items()) for one in (self._entries, self._nested))
-        return Sitemap(entries, nested, dict(self._problems), self._truncated)
-
-    def unpacked(self, body: bytes) -> bytes:
-        """A gzip file is told by its first bytes, whatever its name and type."""
-        if not body.startswith(_GZIP):
-            return body[:MAX_BYTES]
-        try:
-            text = b"".join(Inflater(16 + zlib.MAX_WBITS).feed(body, MAX_BYTES + 1))
-        except BodyRefused:
-            self._problems["bad_gzip"] += 1
-            return b""
-        self._truncated = len(text) > MAX_BYTES
-        return text[:MAX_BYTES]
-
-    def read_lines(self, text: bytes) -> None:
-        """One URL a line."""
-        for line in decode(text).splitlines():
-            if not line.lstrip().lower().startswith(("http://", "https://")):
-                self._problems["bad_url"] += bool(line.strip())
-            elif not self._add(self._entries, line, "", MAX_ENTRIES):
-                return
-
-    def read_xml(self, text: bytes, head: str) -> None:
-        """``head``: the beginning of the text in small letters."""
-        if "<!doctype" in head or "<!entity" in head:
-            self._problems["html" if "<!doctype html" in head else "document_type"] += 1
-            return
-        try:
-            for element in _elements(text):
-                if not self._take(element):
-                    return
-        except etree.XMLSyntaxError:
-            self._problems["broken_xml"] += 1  # what was read before stands
-
-    def _take(self, element: etree._Element) -> bool:
-        """Add what one element names; False when no more is wanted."""
-        kind = etree.QName(element).localname
-        if kind == "sitemap":
-            return self._add(self._nested, _text(element, "loc"), _text(element, "lastmod"), MAX_NESTED)
-        date = _text(element, "lastmod") or _text(element, "updated") or _text(element, "pubDate")
-        return all(self._add(self._entries, address, date, MAX_ENTRIES) for address in _ADDRESSES[kind](element))
+        entries = self._entries.copy()
+        for address in self._alternates:
+            if found := self._normalised(address):
+                entries.setdefault(found, 0.0)
+        self._nested.pop(self.url, None)
+        if not (entries or self._nested or self.problems):
+            self.problems["no_entries"] += 1
+        listed, nested = (tuple(Listed(*item) for item in one.items()) for one in (entries, self._nested))
+        return Sitemap(listed, nested, dict(self.problems), self.truncated, self.kind)
 
     def _add(self, into: dict[str, float], address: str, date: str, most: int) -> bool:
-        try:
-            found = normalise(address.strip(), self._url)
-        except BadUrl:
-            self._problems["bad_url"] += 1
+        found = self._normalised(address)
+        if not found:
             return True
         if found not in into and len(into) >= most:
-            self._truncated = True
+            self.truncated = True
             return False
         changed = lastmod(date) if date else 0.0
         if date and not changed:
-            self._problems["bad_lastmod"] += 1
+            self.problems["bad_lastmod"] += 1
         into[found] = max(into.get(found, 0.0), changed)
         return True
 
-
-def _elements(text: bytes) -> Iterator[etree._Element]:
-    """The entries of an XML file one by one; each is forgotten when the next one is asked for."""
-    events = etree.iterparse(
-        io.BytesIO(text),
-        events=("end",),
-        tag=_WANTED,
-        recover=True,  # a bare "&" in an address is the commonest fault
-        resolve_entities=False,
-        no_network=True,
-        load_dtd=False,
-        huge_tree=False,
-        remove_comments=True,
-        remove_pis=True,
-    )
-    for _, element in events:
-        yield element
-        element.clear()
-        while element.getprevious() is not None:
-            del element.getparent()[0]
+    def _normalised(self, address: str) -> str:
+        try:
+            return normalise(address, self.url)
+        except BadUrl:
+            self.problems["bad_url"] += 1
+            return ""
 
 
-def _text(element: etree._Element, name: str) -> str:
-    return element.findtext(f"{{*}}{name}") or ""
+def _unpacked(body: bytes, found: _Found) -> bytes:
+    """A gzip file is told by its first bytes, whatever its name and type. Of a broken one the good part is kept."""
+    if not body.startswith(_GZIP_MAGIC):
+        found.truncated = len(body) > MAX_BYTES
+        return body[:MAX_BYTES]
+    room = min(MAX_BYTES, expansion_cap(len(body)))
+    inflater, text = Inflater(GZIP), bytearray()
+    try:
+        for start in range(0, len(body), CHUNK_BYTES):
+            for piece in inflater.feed(body[start : start + CHUNK_BYTES], room - len(text) + 1):
+                text += piece
+            if len(text) > room:
+                break
+    except BodyRefused:
+        found.problems["bad_gzip"] += 1
+    else:
+        found.truncated = len(text) > room or not inflater.complete
+    return bytes(text[:room])
 
 
-def _of_url(element: etree._Element) -> list[str]:
-    """The page and its alternates in other languages."""
-    links = (link.get("href") or "" for link in element.iterfind("{*}link"))
-    return [address for address in (_text(element, "loc"), *links) if address.strip()]
+def _read_lines(text: bytes, found: _Found) -> None:
+    """One URL a line."""
+    encoding = choose(text[:CHUNK_BYTES])
+    if encoding.startswith("utf-16"):
+        text, encoding = _as_utf8(text), "utf-8"
+    for number, match in enumerate(_LINE.finditer(text)):
+        if number >= MAX_LINES or (number >= LINES_WITHOUT_URL and not found):
+            found.truncated = True
+            return
+        line = match[0][: 4 * MAX_TEXT_CHARS].decode(encoding, "replace").strip("\ufeff \t")
+        if not line.lower().startswith(("http://", "https://")):
+            found.problems["bad_url"] += bool(line)
+            continue
+        found.kind = "text"
+        if not found.page(line):
+            return
 
 
-def _of_entry(element: etree._Element) -> list[str]:
-    links = element.iterfind("{*}link")
-    return [href for link in links if link.get("rel", "alternate") == "alternate" and (href := link.get("href"))]
+def _read_xml(text: bytes, found: _Found) -> _Found:
+    """What the file names: read as it stands, and if it is not well-formed once more with its small faults mended."""
+    before = found.problems.copy()
+    reader = _XmlReader(found)
+    error = reader.read([text])
+    if error == 0:
+        return found
+    found.problems["broken_xml"] += 1
+    if error in _CUT_OFF_CODES:
+        found.truncated = True
+        return found
+    mended = _Found(found.url)
+    mended.problems, mended.truncated = before + Counter(broken_xml=1), found.truncated
+    reader = _XmlReader(mended, "utf-8")
+    mended.truncated |= reader.read(_mended(_as_utf8(text))) != 0 and not reader.complete
+    return mended if len(mended) >= len(found) else found
 
 
-def _of_item(element: etree._Element) -> list[str]:
-    return [_text(element, "link")] if _text(element, "link") else []
+def _as_utf8(text: bytes) -> bytes:
+    """In UTF-8, whatever it was in; what cannot be decoded becomes U+FFFD."""
+    decoder = codecs.getincrementaldecoder(choose(text[:CHUNK_BYTES]))("replace")
+    pieces = (decoder.decode(text[i : i + 2**20], i + 2**20 >= len(text)) for i in range(0, len(text), 2**20))
+    return b"".join(piece.encode("utf-8", "replace") for piece in pieces)
 
 
-_ADDRESSES: dict[str, Callable[[etree._Element], list[str]]] = {"url": _of_url, "item": _of_item, "entry": _of_entry}
+def _mended(text: bytes) -> Iterator[bytes]:
+    """``text`` in pieces, each fault that can be mended between two of them."""
+    at = faults = 0
+    for match in _LOOSE.finditer(text):
+        if match[1] or match[2]:
+            yield text[at : match.start()]
+            if match[1]:
+                yield b"&amp;"
+            at = match.end()
+            faults += 1
+            if faults >= MAX_MENDED:
+                return
+    yield text[at:]
+
+
+class _Enough(Exception):
+    """Nothing further is wanted of the file."""
+
+
+class _XmlReader:
+    """Tells a ``_Found`` what the elements of one file say."""
+
+    def __init__(self, found: _Found, encoding: str | None = None) -> None:
+        self.complete = False  # the outermost element was closed
+        self._found = found
+        self._elements = 0
+        self._depth = 0
+        self._entry_depth = 0  # 0 outside of entries
+        self._fields: dict[str, str] = {}
+        self._links: list[str] = []
+        self._text: list[str] = []
+        self._room = 0
+        self._parser = expat.ParserCreate(encoding)
+        self._parser.buffer_text = True
+        self._parser.StartElementHandler = self._start
+        self._parser.EndElementHandler = self._end
+        self._parser.StartDoctypeDeclHandler = self._document_type
+        self._parser.EntityDeclHandler = self._entity
+        self._parser.SkippedEntityHandler = self._entity
+
+    def read(self, pieces: Iterable[bytes]) -> int:
+        """expat's error code, 0 when all is well or enough was read."""
+        try:
+            for piece in pieces:
+                self._parser.Parse(piece, False)
+            self._parser.Parse(b"", True)
+        except _Enough:
+            return 0
+        except expat.ExpatError as error:
+            return error.code
+        return 0
+
+    def _start(self, name: str, attributes: dict[str, str]) -> None:
+        self._depth += 1
+        self._elements += 1
+        local = name.rpartition(":")[2]
+        if self._depth == 1:
+            self._root(local)
+        elif self._entry_depth:
+            if self._depth == self._entry_depth + 1 and local in _FIELDS:
+                self._field(local, attributes)
+        elif local in _ENTRIES:
+            self._entry_depth = self._depth
+            self._fields = {}
+            self._links = []
+        if self._depth > MAX_DEPTH or self._elements > MAX_ELEMENTS:
+            self._found.truncated = True
+            raise _Enough
+
+    def _root(self, local: str) -> None:
+        self._found.kind = _KINDS.get(local, "")
+        if not self._found.kind:
+            self._found.problems["html" if local.lower() == "html" else "no_sitemap"] += 1
+            raise _Enough
+
+    def _field(self, local: str, attributes: dict[str, str]) -> None:
+        if local == "link" and "href" in attributes:
+            if attributes.get("rel", "alternate") == "alternate":
+                self._links.append(attributes["href"])
+        elif local != "guid" or attributes.get("isPermaLink") != "false":
+            self._text = []
+            self._room = MAX_TEXT_CHARS
+            self._parser.CharacterDataHandler = self._characters
+
+    def _characters(self, text: str) -> None:
+        self._room -= len(text)
+        if self._room >= 0:
+            self._text.append(text)
+
+    def _end(self, name: str) -> None:
+        if self._parser.CharacterDataHandler is not None and self._depth == self._entry_depth + 1:
+            self._parser.CharacterDataHandler = None
+            self._fields.setdefault(name.rpartition(":")[2], "".join(self._text).strip() if self._room >= 0 else "\0")
+        elif self._depth == self._entry_depth:
+            self._entry_depth = 0
+            if not self._tell(name.rpartition(":")[2]):
+                raise _Enough
+        self._depth -= 1
+        self.complete = self._depth == 0
+
+    def _tell(self, kind: str) -> bool:
+        """Hand over a complete entry; False when no more is wanted."""
+        fields, links, found = self._fields, self._links, self._found
+        date = fields.get("lastmod") or fields.get("updated") or fields.get("modified") or ""
+        if kind == "sitemap":
+            return found.nested(fields.get("loc", ""), date)
+        if kind == "url":
+            for link in links:
+                found.alternate(link)
+            return found.page(fields["loc"], date) if fields.get("loc") or not links else True
+        # pubDate is not read: it is when a text first came out, and a later change would be missed.
+        address = fields.get("link") or next(iter(links), "") or fields.get("guid", "")
+        return found.page(address, date)
+
+    def _document_type(self, name: str, _system: str | None, _public: str | None, has_internal_subset: int) -> None:
+        if name.lower() == "html" or has_internal_subset:
+            self._refuse("html" if name.lower() == "html" else "document_type")
+
+    def _entity(self, *_: object) -> None:
+        self._refuse("document_type")
+
+    def _refuse(self, problem: str) -> None:
+        self._found.problems[problem] += 1
+        raise _Enough

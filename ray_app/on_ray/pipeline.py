@@ -26,7 +26,8 @@ from ray_app.ingest.chunk import CHUNKER_VERSION
 from ray_app.ingest.crawl import Crawler, CrawlReport, Progress
 from ray_app.observe.log import get_logger
 from ray_app.on_ray.embed_data import embed_documents
-from ray_app.on_ray.scrape_pool import ExtractPool, RayPageWorkers, extract_pool
+from ray_app.on_ray.page_workers import RayPageWorkers
+from ray_app.on_ray.scrape_pool import ExtractPool, extract_pool
 from ray_app.on_ray.vector_owner import vector_store
 from ray_app.records import Chunk, ModelId
 from ray_app.store.lease import Lease

@@ -8,7 +8,6 @@ share one pace, one guard and one robots.txt.
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import os
 from collections.abc import Sequence
 from typing import Any
@@ -22,9 +21,8 @@ from ray_app.ingest.fetch import HostProfile
 from ray_app.ingest.outcome import divide
 from ray_app.ingest.render import Renderer
 from ray_app.ingest.resource import Resource, ResourceTask, exact
-from ray_app.ingest.urls import authority
 from ray_app.observe.log import configure, get_logger
-from ray_app.on_ray.scrape_pool import FETCH_TRIES, NICENESS, fetch_actor
+from ray_app.on_ray.scrape_pool import NICENESS, fetch_actor, fetcher_of
 from ray_app.records import FetchResult, PageOutcome
 
 log = get_logger(__name__)
@@ -33,12 +31,14 @@ log = get_logger(__name__)
 RENDER_CPUS = 0.1
 # Batches that one actor holds at once: its browser takes their pages in turn.
 RENDER_CONCURRENCY = 64
+# A fetch actor that died is restarted by Ray within seconds; what a page asks of it is sent again so often.
+FETCH_TRIES = 5
 # A browser takes half a gigabyte, and a second to start: it is kept for as long as a crawl may pause.
 IDLE_S = 60.0
 
 
 class FetchActorGetter:
-    """The ResourceGetter of a cluster. Its actors need ``resource``, which is ``Fetcher.resource``."""
+    """The ResourceGetter of a cluster."""
 
     def __init__(self, fetchers: Sequence[Any]) -> None:
         """``fetchers`` are all the cluster's, in the order of their numbers."""
@@ -100,12 +100,6 @@ class RenderActor:
         await asyncio.sleep(IDLE_S)
         log.info("renderer_rests")
         await asyncio.shield(self._renderer.rest())
-
-
-def fetcher_of(url: str, fetchers: int) -> int:
-    """The number of the fetch actor that paces the host of a URL that ``exact`` or ``normalise`` has made."""
-    host = authority(url).encode()
-    return int.from_bytes(hashlib.blake2b(host, digest_size=4).digest()) % fetchers
 
 
 def render_actor(settings: Settings, index: int, fetchers: int) -> Any:

@@ -195,7 +195,7 @@ def crawl_under_fire(field: Battlefield, fire: Fire, brand: str, mode: str, poin
             armed = ""
         if not armed and points:
             armed = points.pop(0)
-            fire.arm(armed, draw.randint(1, 2))
+            fire.arm(armed, 1 if armed.startswith(("lease", "cycle")) else draw.randint(1, 3))
         if not points and not armed and gap_s and time.monotonic() - shot_at > draw.expovariate(1 / gap_s):
             fire.shoot(psutil.Process(driver.pid), field.cluster)
             shot_at = time.monotonic()

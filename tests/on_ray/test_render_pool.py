@@ -6,22 +6,25 @@ import asyncio
 import os
 import shutil
 import signal
-import sys
 import threading
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import psutil
 import pytest
 import ray
 
 from ray_app.config import Settings, with_changes
+from ray_app.ingest.brands import make_brand
 from ray_app.ingest.fetch import HostProfile
-from ray_app.ingest.resource import Resource, ResourceTask
-from ray_app.on_ray.render_pool import FetchActorGetter, RenderActor, fetcher_of, render_actor
-from ray_app.on_ray.scrape_pool import FetchActor
+from ray_app.ingest.resource import ResourceTask
+from ray_app.on_ray.pipeline import Pipeline, Steps
+from ray_app.on_ray.render_pool import FetchActorGetter, RenderActor, render_actor
+from ray_app.on_ray.scrape_pool import fetch_actor, fetcher_of
 from ray_app.records import FetchResult, FetchTask, UrlState
-from ray_app.testing.site import Page, Site, scripted
+from ray_app.store.stores import stores
+from ray_app.testing.site import Page, Site, html, scripted
 
 pytest.importorskip("playwright", reason="Playwright is not installed (pip install 'backline[js]')")
 pytestmark = [
@@ -31,13 +34,6 @@ pytestmark = [
 ]
 
 NAMESPACE = "rendering"  # of its own, so that its fetch actors are those below
-
-
-class Fetching(FetchActor):
-    """A fetch actor that brings resources."""
-
-    async def resource(self, task: ResourceTask, profile: HostProfile) -> Resource:
-        return await self._fetcher.resource(task, profile)
 
 
 @pytest.fixture(scope="module")
@@ -57,10 +53,8 @@ def site() -> Iterator[Site]:
 
 @pytest.fixture(scope="module")
 def settings(cluster: Settings) -> Iterator[Settings]:
-    ray.cloudpickle.register_pickle_by_value(sys.modules[__name__])  # Ray's workers cannot import this file
     made = with_changes(cluster, ray={"namespace": NAMESPACE}, render={"timeout_s": 30.0})
-    options = {"namespace": NAMESPACE, "lifetime": "detached", "num_cpus": 0.05, "max_restarts": -1}
-    actors = [ray.remote(Fetching).options(name=f"scraper:{index}", **options).remote(made) for index in range(2)]
+    actors = [fetch_actor(made, index) for index in range(2)]
     yield made
     for actor in (*actors, render_actor(made, 0, 2)):
         ray.kill(actor)
@@ -153,3 +147,23 @@ def test_a_host_has_the_same_fetch_actor_as_its_pages() -> None:
     urls = [f"https://h{number}.example/" for number in range(40)]
     assert {fetcher_of(url, 4) for url in urls} == {0, 1, 2, 3}
     assert fetcher_of("https://a.example/x?y", 7) == fetcher_of("https://a.example/z", 7)
+
+
+@pytest.mark.parametrize("render", ["auto", "always", "off"])
+def test_a_crawl_fills_pages_by_their_scripts(cluster: Settings, site: Site, render: str, tmp_path: Path) -> None:
+    site.pages["/start"] = Page(html("Start", "Where it all begins.", links=["/scripted/shell"]))
+    shell = site.url("/scripted/shell")
+    fields = {"start_urls": (site.url("/start"),), "allow_hosts": (site.authority,), "rate": 0.0, "render": render}
+    config = make_brand("rendered", fields, cluster.crawl)
+    apart = cluster.model_copy(update={"data_dir": tmp_path})
+    with stores(apart) as opened:
+        (result,) = Pipeline(apart, opened).run([config], Steps(embed=False))
+        assert not result.error
+        rows = {row.url: (row.state, row.reason) for row in opened.ledger.urls("rendered")}
+        texts = {document.url for document in opened.ledger.documents("rendered")}
+    assert rows[site.url("/start")] == (UrlState.FETCHED, "ok")
+    if render == "off":
+        assert rows[shell] == (UrlState.SKIPPED, "js_shell")
+    else:
+        assert rows[shell] == (UrlState.FETCHED, "ok")
+    assert (shell in texts) == (render != "off")
