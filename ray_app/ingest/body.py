@@ -1,8 +1,8 @@
 """Reading one response body within bounds: bytes on the wire, bytes after decompression, and patience.
 
-gzip and deflate are asked for and read, nothing else. br and zstd would save some 15% of the bytes of text, and cost two
-more decoders of native code that read hostile input before Python's own has them; a server that sends them unasked
-breaks HTTP, and its body is refused unread, as are nested encodings.
+gzip and deflate are asked for and read, nothing else. br and zstd would save some 15% of the bytes of text and cost two
+more native decoders of hostile input. A server that sends them unasked breaks HTTP: its body is refused unread, as are
+nested encodings.
 """
 
 from __future__ import annotations

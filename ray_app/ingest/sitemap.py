@@ -1,9 +1,9 @@
 """Sitemaps: XML files and indexes, plain text, RSS and Atom feeds, each also as a gzip file. Reads any bytes.
 
-A sitemap comes from a stranger, and a kilobyte of it can stand for a gigabyte. So it is read as a stream by expat, which
-builds no tree and keeps nothing but what is asked of it (lxml's iterparse keeps every element that is not an entry).
-Entities are refused where they are declared, nothing is ever loaded from elsewhere, and what is over the protocol's own
-limits is cut off and said to be.
+A sitemap comes from a stranger, and a kilobyte of it can stand for a gigabyte. So it is read as a stream by expat,
+which builds no tree and keeps nothing but what is asked of it; lxml's iterparse keeps every element that is not an
+entry, 1.4 GB of a 48 KB file. Entities are refused where they are declared, nothing is ever loaded from elsewhere, and
+what is over the protocol's own limits is cut off and said to be.
 """
 
 from __future__ import annotations
@@ -28,9 +28,10 @@ from ray_app.records import Listed
 MAX_BYTES = 50 * 2**20  # by the protocol, decompressed
 MAX_ENTRIES = 50_000  # by the protocol; as many again may be alternates in other languages
 MAX_NESTED = 1_000  # sitemaps of one index; the protocol allows 50,000, of which no support site makes use
-MAX_ELEMENTS = 2_000_000  # twice what 50 MB of real entries hold
+MAX_ELEMENTS = 2_000_000  # and attributes; twice what 50 MB of real entries hold
 MAX_DEPTH = 64  # of elements; real ones have five
 MAX_TEXT_CHARS = 8_192  # of an address or a date; longer ones are none
+MAX_TOKEN_BYTES = 2**20  # from one "<" to the next; a tag so long would be millions of attributes in memory
 MAX_LINES = 2 * MAX_ENTRIES
 LINES_WITHOUT_URL = 1_000  # after so many a text file is taken for something else
 MAX_MENDED = 100_000  # faults mended in one file
@@ -40,8 +41,9 @@ CHUNK_BYTES = 64 * 1024
 UNKNOWN_ZONE = timedelta(hours=12)
 
 _GZIP_MAGIC = b"\x1f\x8b"
-# Scripts print warnings, and templates empty lines, before the declaration that has to come first.
+_SPACE_BEFORE_XML = re.compile(rb"(?:\xef\xbb\xbf)?\s*(?=<)")
 _XML_START = re.compile(rb"<\?xml\s|<(?:\w+:)?(?:urlset|sitemapindex|rss|feed)[\s>]")
+_HUGE_TOKEN = re.compile(rb"<[^<]{%d}" % MAX_TOKEN_BYTES)
 _LINE = re.compile(rb"[^\r\n]+")
 # What is left alone, then what is mended: a bare "&" in an address, the commonest fault, and control characters.
 _LOOSE = re.compile(
@@ -79,12 +81,31 @@ def parse(body: bytes, url: str) -> Sitemap:
     """The sitemap at ``url`` (normalised). Never raises: what is none has no entries and a problem."""
     found = _Found(url)
     text = _unpacked(body, found)
-    start = _XML_START.search(text[:HEAD_BYTES])
-    if start or decode(text[:HEAD_BYTES]).lstrip("\ufeff \t\r\n").startswith("<"):
-        found = _read_xml(text[start.start() :] if start else text, found)
+    start = _xml_start(text)
+    if start >= 0:
+        found = _read_xml(text[start:], found)
     else:
         _read_lines(text, found)
     return found.sitemap()
+
+
+def _xml_start(text: bytes) -> int:
+    """Where XML begins, -1 when it is none. White space and a script's warnings may stand before it."""
+    head = text[:HEAD_BYTES]
+    if head.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        return 0 if decode(head).lstrip().startswith("<") else -1
+    start = _XML_START.search(head)
+    if start and b"<!" not in head[: start.start()]:  # a document type must not be passed over
+        return start.start()
+    space = _SPACE_BEFORE_XML.match(head)
+    return space.end() if space else -1
+
+
+def _encoding(text: bytes) -> str:
+    """Told from the beginning, which must not end within a character."""
+    head = text[:CHUNK_BYTES]
+    whole = max(head.rfind(b"<"), head.rfind(b"\n"))
+    return choose(head[: whole + 1] if whole > 0 and len(text) > CHUNK_BYTES else head)
 
 
 @lru_cache(maxsize=4096)  # thousands of entries share a few dates
@@ -200,9 +221,9 @@ def _unpacked(body: bytes, found: _Found) -> bytes:
 
 def _read_lines(text: bytes, found: _Found) -> None:
     """One URL a line."""
-    encoding = choose(text[:CHUNK_BYTES])
+    encoding = _encoding(text)
     if encoding.startswith("utf-16"):
-        text, encoding = _as_utf8(text), "utf-8"
+        text, encoding = _as_utf8(text, encoding), "utf-8"
     for number, match in enumerate(_LINE.finditer(text)):
         if number >= MAX_LINES or (number >= LINES_WITHOUT_URL and not found):
             found.truncated = True
@@ -218,9 +239,14 @@ def _read_lines(text: bytes, found: _Found) -> None:
 
 def _read_xml(text: bytes, found: _Found) -> _Found:
     """What the file names: read as it stands, and if it is not well-formed once more with its small faults mended."""
+    if huge := _HUGE_TOKEN.search(text):
+        text = text[: huge.start()]
+        found.problems["huge_token"] += 1
+    encoding = _encoding(text)
+    if encoding != "utf-8":
+        text = _as_utf8(text, encoding)
     before = found.problems.copy()
-    reader = _XmlReader(found)
-    error = reader.read([text])
+    error = _XmlReader(found).read([text])
     if error == 0:
         return found
     found.problems["broken_xml"] += 1
@@ -229,14 +255,14 @@ def _read_xml(text: bytes, found: _Found) -> _Found:
         return found
     mended = _Found(found.url)
     mended.problems, mended.truncated = before + Counter(broken_xml=1), found.truncated
-    reader = _XmlReader(mended, "utf-8")
-    mended.truncated |= reader.read(_mended(_as_utf8(text))) != 0 and not reader.complete
+    reader = _XmlReader(mended)
+    mended.truncated |= reader.read(_mended(_as_utf8(text, "utf-8"))) != 0 and not reader.complete
     return mended if len(mended) >= len(found) else found
 
 
-def _as_utf8(text: bytes) -> bytes:
-    """In UTF-8, whatever it was in; what cannot be decoded becomes U+FFFD."""
-    decoder = codecs.getincrementaldecoder(choose(text[:CHUNK_BYTES]))("replace")
+def _as_utf8(text: bytes, encoding: str) -> bytes:
+    """In UTF-8; what cannot be decoded becomes U+FFFD."""
+    decoder = codecs.getincrementaldecoder(encoding)("replace")
     pieces = (decoder.decode(text[i : i + 2**20], i + 2**20 >= len(text)) for i in range(0, len(text), 2**20))
     return b"".join(piece.encode("utf-8", "replace") for piece in pieces)
 
@@ -263,17 +289,18 @@ class _Enough(Exception):
 class _XmlReader:
     """Tells a ``_Found`` what the elements of one file say."""
 
-    def __init__(self, found: _Found, encoding: str | None = None) -> None:
+    def __init__(self, found: _Found) -> None:
         self.complete = False  # the outermost element was closed
         self._found = found
         self._elements = 0
         self._depth = 0
+        self._entry = ""
         self._entry_depth = 0  # 0 outside of entries
         self._fields: dict[str, str] = {}
         self._links: list[str] = []
         self._text: list[str] = []
         self._room = 0
-        self._parser = expat.ParserCreate(encoding)
+        self._parser = expat.ParserCreate("utf-8")  # whatever the declaration says: the text has been put into it
         self._parser.buffer_text = True
         self._parser.StartElementHandler = self._start
         self._parser.EndElementHandler = self._end
@@ -290,12 +317,14 @@ class _XmlReader:
         except _Enough:
             return 0
         except expat.ExpatError as error:
+            if self._entry_depth and self._fields:
+                self._tell()  # it has its address, and only its end is missing
             return error.code
         return 0
 
     def _start(self, name: str, attributes: dict[str, str]) -> None:
         self._depth += 1
-        self._elements += 1
+        self._elements += 1 + len(attributes)
         local = name.rpartition(":")[2]
         if self._depth == 1:
             self._root(local)
@@ -303,6 +332,7 @@ class _XmlReader:
             if self._depth == self._entry_depth + 1 and local in _FIELDS:
                 self._field(local, attributes)
         elif local in _ENTRIES:
+            self._entry = local
             self._entry_depth = self._depth
             self._fields = {}
             self._links = []
@@ -336,21 +366,21 @@ class _XmlReader:
             self._fields.setdefault(name.rpartition(":")[2], "".join(self._text).strip() if self._room >= 0 else "\0")
         elif self._depth == self._entry_depth:
             self._entry_depth = 0
-            if not self._tell(name.rpartition(":")[2]):
+            if not self._tell():
                 raise _Enough
         self._depth -= 1
         self.complete = self._depth == 0
 
-    def _tell(self, kind: str) -> bool:
-        """Hand over a complete entry; False when no more is wanted."""
+    def _tell(self) -> bool:
+        """Hand over an entry; False when no more is wanted."""
         fields, links, found = self._fields, self._links, self._found
         date = fields.get("lastmod") or fields.get("updated") or fields.get("modified") or ""
-        if kind == "sitemap":
+        if self._entry == "sitemap":
             return found.nested(fields.get("loc", ""), date)
-        if kind == "url":
+        if self._entry == "url":
             for link in links:
                 found.alternate(link)
-            return found.page(fields["loc"], date) if fields.get("loc") or not links else True
+            return found.page(fields.get("loc", ""), date) if "loc" in fields or not links else True
         # pubDate is not read: it is when a text first came out, and a later change would be missed.
         address = fields.get("link") or next(iter(links), "") or fields.get("guid", "")
         return found.page(address, date)

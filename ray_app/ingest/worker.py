@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 
 from ray_app.config import CrawlSettings
 from ray_app.errors import ExtractError
@@ -105,10 +106,15 @@ def _read(brand: BrandConfig, result: FetchResult, crawl: CrawlSettings) -> Extr
 
 
 def _read_pdf(brand: BrandConfig, result: FetchResult, crawl: CrawlSettings) -> Extracted:
+    """A reader that dies is given one more chance: it may have been killed for want of memory elsewhere."""
     limits = pdf_process.PdfLimits(crawl.pdf_max_pages, crawl.pdf_timeout_s, crawl.pdf_memory_mb)
-    found = pdf_process.extract(
-        result.body, brand=brand.name, url=result.task.url, fetched_at=result.fetched_at, limits=limits
-    )
+    read = partial(pdf_process.extract, result.body, brand=brand.name, url=result.task.url, limits=limits)
+    try:
+        found = read(fetched_at=result.fetched_at)
+    except ExtractError as error:
+        if error.message != "pdf_crashed":
+            raise
+        found = read(fetched_at=result.fetched_at)
     document = found.document
     if document is not None and not document.lang:
         found = replace(found, document=replace(document, lang=brand.lang))

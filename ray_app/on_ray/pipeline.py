@@ -121,6 +121,8 @@ class Pipeline:
     def _guarded(self, config: BrandConfig, steps: Steps) -> BrandResult:
         try:
             return self._run_brand(config, steps)
+        except Interrupted as error:
+            return BrandResult(config.name, error=error.message)
         except BacklineError as error:
             log.error("brand_failed", brand=config.name, error=error.kind, detail=str(error))
             return BrandResult(config.name, error=str(error))

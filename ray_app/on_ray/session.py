@@ -162,6 +162,11 @@ def _end_with_this_process() -> None:
         sys.executable,
         [sys.executable, str(Path(__file__).with_name("reaper.py")), *processes],
         {},
-        file_actions=[(os.POSIX_SPAWN_DUP2, read_end, 0), (os.POSIX_SPAWN_CLOSE, write_end)],
+        file_actions=[
+            (os.POSIX_SPAWN_DUP2, read_end, 0),
+            (os.POSIX_SPAWN_CLOSE, write_end),
+            # It outlives this process: whoever reads our output must not have to wait for its end.
+            *((os.POSIX_SPAWN_OPEN, stream, os.devnull, os.O_WRONLY, 0) for stream in (1, 2)),
+        ],
     )
     os.close(read_end)  # write_end stays open, and is not inherited, until this process is gone

@@ -39,7 +39,7 @@ MISSES = 2
 # What may go better in the next crawl: a crawl that met it was not complete.
 TRANSIENT = frozenset(
     {"timeout", "connect", "dns", "http_5xx", "http_429", "protocol", "slow_body", "bot_wall", "host_down"}
-    | {"robots_unreachable", "extract_crashed", "fetch_crashed", "pdf_timeout", "pdf_crashed"}
+    | {"robots_unreachable", "extract_crashed", "fetch_crashed"}
 )
 
 REVISIT_SHARE = 0.1

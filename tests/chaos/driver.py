@@ -20,7 +20,7 @@ def main() -> None:
     """See the module."""
     name, start, mode = sys.argv[1:4]
     settings = load()
-    fields = {"start_urls": (start,), "allow_hosts": ("127.0.0.1",), "rate": 200.0}
+    fields = {"start_urls": (start,), "allow_hosts": ("127.0.0.1",), "rate": 120.0}
     config = make_brand(name, fields, settings.crawl)
     with stores(settings) as opened, connect(settings):
         (result,) = Pipeline(settings, opened).run([config], Steps(embed=False, mode=Mode(mode), wait_s=30.0))

@@ -11,7 +11,7 @@ from dataclasses import replace
 
 from ray_app.testing.site import Page, Site, html, linked_pages, pdf
 
-PAGES = 240
+PAGES = 600
 MANUALS = 8
 
 

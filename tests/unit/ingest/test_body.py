@@ -3,11 +3,22 @@
 from __future__ import annotations
 
 import gzip
+import random
+import subprocess
+import sys
 import zlib
 
 import pytest
 
-from ray_app.ingest.body import MAX_GZIP_MEMBERS, BodyLimits, BodyReader, BodyRefused
+from ray_app.ingest.body import (
+    MAX_GZIP_MEMBERS,
+    MAX_RATIO,
+    RATIO_FREE_BYTES,
+    BodyLimits,
+    BodyReader,
+    BodyRefused,
+    expansion_cap,
+)
 
 TEXT = b"It was the best of times, it was the worst of times. " * 200
 LIMITS = BodyLimits(max_bytes=100_000, min_bytes_per_s=0)
@@ -84,6 +95,67 @@ async def test_bomb_stops_at_the_cap(encoding: str) -> None:
     bomb = (gzip.compress if encoding == "gzip" else zlib.compress)(bytes(20_000_000))
     with pytest.raises(BodyRefused, match="too_large"):
         await read(encoding, bomb)
+
+
+@pytest.mark.parametrize("size", [100, 65_536])
+async def test_a_bomb_stops_at_its_ratio_though_its_kind_may_be_large(size: int) -> None:
+    """A server says which kind a body is of, and PDFs may have 128 MiB."""
+    limits = BodyLimits(max_bytes=128 * 2**20, min_bytes_per_s=0)
+    with pytest.raises(BodyRefused, match="too_large"):
+        await read("gzip", gzip.compress(bytes(2 * RATIO_FREE_BYTES)), size, limits)
+
+
+async def test_what_compresses_well_without_being_a_bomb_is_read() -> None:
+    limits = BodyLimits(max_bytes=128 * 2**20, min_bytes_per_s=0)
+    row = b'<tr class="row"><td>' + b"</td><td></td><td></td><td>" * 8 + b"</td></tr>"
+    draw = random.Random(1)
+    table = b"".join(row + b"<td>%d</td>" % draw.randrange(100) for _ in range(2 * RATIO_FREE_BYTES // len(row)))
+    packed = gzip.compress(table)
+    assert 50 < len(table) / len(packed) < MAX_RATIO
+    assert await read("gzip", packed, 65_536, limits) == table
+
+
+async def test_truncating_a_bomb_keeps_what_its_ratio_allows() -> None:
+    packed = gzip.compress(bytes(4 * RATIO_FREE_BYTES))
+    limits = BodyLimits(max_bytes=128 * 2**20, min_bytes_per_s=0, truncate=True)
+    assert len(await read("gzip", packed, 65_536, limits)) == expansion_cap(len(packed)) == RATIO_FREE_BYTES
+
+
+GROWTH = """
+import asyncio, gzip, resource, sys, zlib
+from ray_app.ingest.body import BodyLimits, BodyReader, BodyRefused
+
+class Chunks:
+    def __init__(self, body): self.parts = [body[i:i + 65536] for i in range(0, len(body), 65536)]
+    async def readany(self): return self.parts.pop(0) if self.parts else b""
+
+def bomb(wbits):
+    packer = zlib.compressobj(9, wbits=wbits)
+    block = bytes(2**20)
+    return b"".join([packer.compress(block) for _ in range(1024)]) + packer.flush()
+
+async def grow(encoding, body, cap):
+    try:
+        await BodyReader(encoding, BodyLimits(cap, 0)).read(Chunks(body))
+    except BodyRefused as error:
+        assert error.message == "too_large", error
+    else:
+        raise AssertionError("the bomb was let through")
+
+bombs = {"gzip": bomb(31), "deflate": bomb(15)}
+assert all(len(body) < 2**30 / 1000 for body in bombs.values())
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+for cap in (16 * 2**20, 128 * 2**20):
+    for encoding, body in bombs.items():
+        asyncio.run(grow(encoding, body, cap))
+print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) // 1024)
+"""
+
+
+def test_a_bomb_of_a_gigabyte_does_not_grow_the_process() -> None:
+    """1:1000, as a page and as a PDF: less than 64 MiB (bad inputs, 11)."""
+    done = subprocess.run([sys.executable, "-c", GROWTH], capture_output=True, text=True, check=True, timeout=100)
+    assert int(done.stdout) < 64
 
 
 async def test_exactly_the_cap_is_not_too_large() -> None:
