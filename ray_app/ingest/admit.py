@@ -14,6 +14,7 @@ from ray_app.store.ledger import Discovery, Ledger
 # URLs remembered as recorded, so that a link that stands on every page is not looked up again for every page; about
 # 150 bytes each. When there are more the memory begins anew: that costs a look-up each, no more.
 MAX_REMEMBERED = 50_000
+MAX_REFUSED = 1_000  # patterns remembered as closed
 SITEMAP_DEPTH = 4  # indexes within indexes; the protocol allows one
 SITEMAP_URL_DEPTH = 1  # a page that a sitemap lists is as near as one that the start page links to
 
@@ -29,6 +30,7 @@ class Admission:
         self._scope = Scope(config, settings)
         self._budget = traps.Budget(ledger.templates(config.name))
         self._remembered: dict[str, Rank] = {}
+        self._refused: set[str] = set()  # patterns of which a URL was refused in this run
 
     @property
     def sites(self) -> frozenset[str]:
@@ -64,7 +66,19 @@ class Admission:
         if beyond := len(outcome.listed) - len(listed):
             told = f"{beyond} of its entries lie outside the scope"
             outcome = dataclasses.replace(outcome, detail="; ".join(filter(None, (outcome.detail, told))))
-        return self._without_traps([self._judged(one) for one in listed]), dataclasses.replace(outcome, links=nested)
+        # Whoever lists a page by hand or by program means it: a sitemap needs no budget.
+        return [self._judged(one) for one in listed], dataclasses.replace(outcome, links=nested)
+
+    def refused(self, template: str) -> None:
+        """URLs of this pattern are kept out, for now."""
+        if len(self._refused) < MAX_REFUSED:
+            self._refused.add(template)
+
+    def reopened(self) -> list[str]:
+        """Patterns that were closed and whose pages have turned out to bring new texts; forgotten once told."""
+        opened = [template for template in self._refused if self._budget.is_open(template)]
+        self._refused.difference_update(opened)
+        return opened
 
     def committed(self, found: Iterable[Discovery], outcomes: Sequence[PageOutcome]) -> None:
         """The ledger has these now."""
@@ -98,5 +112,6 @@ class Admission:
 
     def _within_budget(self, found: Discovery) -> Discovery:
         if reason := self._budget.admit(found.url, found.template):
+            self.refused(found.template)
             return dataclasses.replace(found, state=UrlState.SKIPPED, reason=reason)
         return found

@@ -12,6 +12,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, Va
 
 from ray_app.config import CrawlSettings, secret
 from ray_app.errors import BadUrl, ConfigError
+from ray_app.ingest.clean import names
 from ray_app.ingest.content import check_selector
 from ray_app.ingest.urls import authority, normalise, parse_host, path_of
 
@@ -33,10 +34,10 @@ BINARY_ENDINGS = frozenset(
 
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,100}")  # RFC 9110, 5.6.2
 # What the crawler itself sends, or what would change the meaning of the request.
-_OWN_HEADERS = frozenset(
+_OWN_HEADERS = names(
     "accept accept-encoding connection content-length content-type cookie expect host if-match if-modified-since "
     "if-none-match if-range if-unmodified-since keep-alive proxy-authorization range te trailer transfer-encoding "
-    "upgrade user-agent".split()
+    "upgrade user-agent"
 )
 
 _DEFAULTS = CrawlSettings.model_validate({})

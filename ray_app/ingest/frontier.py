@@ -25,6 +25,8 @@ SECONDS_PER_BATCH = 4.0
 PDFS_PER_BATCH = 2
 # Sitemaps under way at once; each may hold 50,000 entries.
 SITEMAPS_AT_ONCE = 4
+# URLs of a pattern that was closed too early that come in at once; if they bring new texts, so many more follow.
+REOPENED = 300
 
 
 class Frontier:
@@ -161,7 +163,14 @@ class Frontier:
             self._ledger.give_up_host(self._config.name, self._cycle, self._fence, host)
 
     def next_due(self) -> float | None:
-        """When the next waiting URL may be tried; None when the cycle has nothing left to fetch."""
+        """When the next waiting URL may be tried; None when the cycle has nothing left to fetch.
+
+        Asked when nothing is under way, which is when refused URLs of patterns that have proved themselves come in.
+        """
+        for template in self._admission.reopened():
+            came_in = self._ledger.reopen(self._config.name, self._cycle, self._fence, template, REOPENED)
+            if came_in == REOPENED:
+                self._admission.refused(template)
         sitemap = min((due for _, due in self._ledger.sitemaps_due(self._config.name, self._cycle, 1)), default=None)
         page = self._ledger.next_due(self._config.name, self._cycle.number) if self._budget > 0 else None
         return min((one for one in (sitemap, page) if one is not None), default=None)

@@ -185,6 +185,10 @@ class Budget:
         host.admitted += 1
         return ""
 
+    def is_open(self, template: str) -> bool:
+        """Whether ``admit`` would let another URL of the pattern in now."""
+        return self._pattern(template).open and self._host(template).open and not self._parts_of(template).are_filters
+
     def seen(self, template: str, shape: str) -> None:
         """A page of the pattern was fetched. ``shape`` is equal for texts that differ only in numbers and dates.
 

@@ -183,6 +183,12 @@ class Ledger:
             rows = url_rows.known(conn, brand, asked)
         return {url for key, url in asked.items() if key not in rows or rows[key].reason == "trap"}
 
+    def reopen(self, brand: str, cycle: Cycle, fence: int, template: str, limit: int) -> int:
+        """Lets URLs of a pattern in that were refused as a trap; returns how many. Raises LeaseLost."""
+        with self._db.write() as conn:
+            lease.check(conn, brand, fence)
+            return url_rows.reopen(conn, brand, cycle, template, limit)
+
     def give_up_host(self, brand: str, cycle: Cycle, fence: int, host: str) -> int:
         """Fails what waits for a host that is down; returns how many URLs that were. Raises LeaseLost."""
         with self._db.write() as conn:
@@ -299,8 +305,8 @@ class Ledger:
             return {(UrlState(state), reason): count for state, reason, count in conn.execute(query)}
 
     def templates(self, brand: str) -> list[tuple[str, int, int]]:
-        """Of each pattern of URLs with a budget: how many were admitted, how many shapes their texts have."""
-        admitted = func.count().filter(urls.c.reason != "trap")
+        """Of each pattern of URLs with a budget: how many were looked at, how many shapes their texts have."""
+        admitted = func.count().filter(urls.c.reason != "trap", urls.c.fetched_at > 0)
         shapes = func.count(urls.c.shape.distinct()).filter(urls.c.shape != "")
         query = select(urls.c.template, admitted, shapes).where(urls.c.brand == brand, urls.c.template != "")
         with self._db.read() as conn:

@@ -153,6 +153,15 @@ def settle_listed(conn: Connection, brand: str, cycle: Cycle, sitemap: str) -> i
     return conn.execute(update(urls).where(unchanged).values(**done)).rowcount
 
 
+def reopen(conn: Connection, brand: str, cycle: Cycle, template: str, limit: int) -> int:
+    """Queues URLs of a pattern that were refused as a trap; returns how many."""
+    refused = and_(urls.c.brand == brand, urls.c.template == template, urls.c.reason == "trap")
+    some = list(conn.scalars(select(urls.c.url).where(refused).order_by(urls.c.depth, urls.c.url).limit(limit)))
+    queued = {"state": UrlState.QUEUED.value, "reason": "discovered", "cycle_done": cycle.number - 1}
+    write(conn, brand, {url: {**queued, "cycle_due": cycle.number, "cycle_seen": cycle.number} for url in some})
+    return len(some)
+
+
 def fail_host(conn: Connection, brand: str, cycle: Cycle, host: str) -> int:
     """Gives up what waits for a host that is down, for this cycle; returns how many URLs that were."""
     here = and_(waiting(brand, cycle.number), urls.c.host == host)

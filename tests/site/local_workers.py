@@ -54,11 +54,19 @@ class LocalWorkers:
             raise done
         return [done]
 
+    async def _end(self) -> None:
+        """A crawl that was killed has left batches under way."""
+        pending = asyncio.all_tasks() - {asyncio.current_task()}
+        for task in pending:
+            task.cancel()
+        await asyncio.gather(*pending, return_exceptions=True)
+        await self._fetcher.close()
+
     def idle(self) -> bool:
         return self._under_way == 0
 
     def close(self) -> None:
-        asyncio.run_coroutine_threadsafe(self._fetcher.close(), self._loop).result()
+        asyncio.run_coroutine_threadsafe(self._end(), self._loop).result()
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
         self._loop.close()

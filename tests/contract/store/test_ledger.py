@@ -473,11 +473,19 @@ def test_templates_tell_how_much_of_a_pattern_was_admitted(run: Run) -> None:
     found = [Discovery(f"{SITE}/c?m={n}", 1, template="t") for n in range(4)]
     run.discover(*found, Discovery(SITE + "/c?m=9", 1, template="t", state=UrlState.SKIPPED, reason="trap"))
     run.commit(*(ok(task, "same" if n else "other") for n, task in enumerate(run.due(3))))
-    assert run.ledger.templates(BRAND) == [("t", 4, 2)]
+    assert run.ledger.templates(BRAND) == [("t", 3, 2)], "the fourth was not looked at yet"
     assert run.ledger.not_admitted(BRAND, [SITE + "/c?m=1", SITE + "/c?m=9", SITE + "/new"]) == {
         SITE + "/c?m=9",
         SITE + "/new",
     }
+
+
+def test_refused_urls_come_in_when_their_pattern_opens_again(run: Run) -> None:
+    refused = [Discovery(f"{SITE}/c?m={n}", 1, template="t", state=UrlState.SKIPPED, reason="trap") for n in range(5)]
+    run.discover(*refused, Discovery(SITE + "/d?m=1", 1, template="u", state=UrlState.SKIPPED, reason="trap"))
+    assert run.ledger.reopen(BRAND, run.cycle, run.fence, "t", 3) == 3
+    assert [task.url for task in run.due()] == [f"{SITE}/c?m={n}" for n in range(3)]
+    assert run.ledger.reopen(BRAND, run.cycle, run.fence, "t", 3) == 2
 
 
 # -- sitemaps

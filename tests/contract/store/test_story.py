@@ -97,7 +97,7 @@ def test_a_sitemap() -> None:
         1, 0, 7, 5.0, "2 of its entries lie outside the scope", 1,
     )  # fmt: skip
     assert " ".join(sitemap_story(row)) == (
-        "It is a sitemap, found through https://a.example/robots.txt. It was last asked for on 1970-01-01 00:00:05 UTC and "
-        "answered 200. Its state is fetched: it was read. It names 7 URLs. "
+        "It is a sitemap, found through https://a.example/robots.txt. It was last asked for on 1970-01-01 00:00:05 UTC "
+        "and answered 200. Its state is fetched: it was read. It names 7 URLs. "
         "Detail: 2 of its entries lie outside the scope."
     )

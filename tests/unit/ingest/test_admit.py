@@ -103,6 +103,16 @@ def test_known_urls_need_no_budget(ledger: Ledger, admission: Admission) -> None
     assert set(told(Admission(ledger, BRAND, CRAWL).admit(months(0, 5))).values()) == {""}
 
 
+def test_a_pattern_that_was_closed_too_early_opens_again(admission: Admission) -> None:
+    template = traps.template(months(0, 1)[0].url)
+    assert crawl_all(admission, "nothing happens", 1_000) < 1_000
+    assert admission.reopened() == []
+    for number in range(60):
+        admission.committed((), [visited(months(number, 1)[0], f"news {number}")])
+    assert admission.reopened() == [template]
+    assert admission.reopened() == []
+
+
 class TestSitemaps:
     TASK = FetchTask("acme", SITE + "/sitemap.xml", 1, kind=Kind.SITEMAP)
 
@@ -119,6 +129,12 @@ class TestSitemaps:
         found, outcome = admission.admit_listed(self.listed(SITE + "/a", "https://b.example/", SITE + "/forum/1"))
         assert told(found) == {"/a": ""}
         assert outcome.detail == "2 of its entries lie outside the scope"
+
+    def test_what_a_sitemap_lists_needs_no_budget(self, admission: Admission) -> None:
+        crawl_all(admission, "nothing happens", 1_000)
+        assert set(told(admission.admit(months(5_000, 5))).values()) == {"trap"}
+        found, _ = admission.admit_listed(self.listed(*(one.url for one in months(5_000, 5))))
+        assert set(told(found).values()) == {""}
 
     def test_indexes_nest_only_so_deep(self, admission: Admission) -> None:
         nested = (SITE + "/s2.xml",)
