@@ -18,9 +18,10 @@ from pathlib import Path
 import pypdfium2
 
 from ray_app.errors import ExtractError
-from ray_app.ingest import extract_pdf, pdf_process
+from ray_app.ingest import extract_pdf
 from ray_app.ingest.blocks import Kind, parse
-from ray_app.ingest.pdf_records import PdfLimits
+from ray_app.ingest.pdf import inline
+from ray_app.ingest.pdf.records import PdfLimits
 from ray_app.records import Extracted
 
 SHOWN = 5  # of the slowest files
@@ -55,7 +56,7 @@ def endings(folder: Path, limits: PdfLimits) -> None:
     """One line a file, then the sums."""
     ends = []
     for path in pdfs(folder):
-        end = ending(path, str(path.relative_to(folder)), pdf_process.extract, limits)
+        end = ending(path, str(path.relative_to(folder)), extract_pdf.extract, limits)
         characters = sum(len(section.text) for section in end.found.document.sections) if end.found else 0  # type: ignore[union-attr]
         print(f"{end.reason:14} {end.seconds:7.2f} s {characters:8} characters  {end.name}  {end.detail}")
         ends.append(end)
@@ -81,8 +82,8 @@ def manuals(folder: Path, limits: PdfLimits) -> None:
     """What is found in each document, and how fast."""
     print(f"{'pages':>6} {'alone/s':>8} {'here/s':>8} {'headings':>9} {'levels':>7} {'tables':>7} {'rows':>6}  file")
     for path in pdfs(folder):
-        apart = ending(path, path.name, pdf_process.extract, limits)
-        here = ending(path, path.name, extract_pdf.extract, limits)
+        apart = ending(path, path.name, extract_pdf.extract, limits)
+        here = ending(path, path.name, inline.extract, limits)
         if apart.found is None or apart.found.document is None:
             print(f"{apart.reason}  {path.name}")
             continue

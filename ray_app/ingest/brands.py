@@ -13,7 +13,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, Va
 from ray_app.config import CrawlSettings, secret
 from ray_app.errors import BadUrl, ConfigError
 from ray_app.ingest.clean import names
-from ray_app.ingest.content import check_selector
+from ray_app.ingest.page.content import check_selector
 from ray_app.ingest.urls import authority, normalise, parse_host, path_of
 
 SLUG = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")  # becomes a folder, a collection and a metric label

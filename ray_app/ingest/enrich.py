@@ -6,9 +6,11 @@ import re
 from collections.abc import Sequence
 from dataclasses import replace
 
-from ray_app.ingest import facts, injection, lang
+from ray_app.ingest import lang
+from ray_app.ingest.facts.find import find as find_facts
 from ray_app.ingest.fingerprint import content_hash
-from ray_app.ingest.structured import Hints
+from ray_app.ingest.injection.screen import screen
+from ray_app.ingest.page.structured import Hints
 from ray_app.records import Extracted, Section
 
 _WORD = re.compile(r"[^\W_]")
@@ -22,7 +24,7 @@ def enriched(found: Extracted, hints: Hints | None = None) -> Extracted:
     document = found.document
     if document is None:
         return found
-    sections, aside = injection.screen(document.sections)
+    sections, aside = screen(document.sections)
     if not says_something(sections):
         told = f"{len(aside)} passages: {', '.join(dict.fromkeys(signal for one in aside for signal in one.signals))}"
         return replace(found, reason="quarantined", document=None, detail=told)
@@ -33,7 +35,7 @@ def enriched(found: Extracted, hints: Hints | None = None) -> Extracted:
         told = f"{len(aside)} passage{'s' * (len(aside) != 1)} set aside, speaking to a language model"
         detail = "; ".join(filter(None, (detail, told)))
     document = replace(document, lang=lang.detect(sections, document.lang))
-    return replace(found, document=replace(document, facts=facts.find(document, hints)), detail=detail)
+    return replace(found, document=replace(document, facts=find_facts(document, hints)), detail=detail)
 
 
 def says_something(sections: Sequence[Section]) -> bool:

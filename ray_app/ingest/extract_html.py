@@ -8,16 +8,16 @@ from dataclasses import dataclass, replace
 
 from selectolax.lexbor import LexborHTMLParser
 
-from ray_app.ingest import content, structured, walls
 from ray_app.ingest.charset import decode
 from ray_app.ingest.clean import visible
-from ray_app.ingest.content import Content, Rules, check_selector
-from ray_app.ingest.dom import parse
 from ray_app.ingest.enrich import enriched, says_something
 from ray_app.ingest.fingerprint import content_hash
-from ray_app.ingest.hidden import Hiding
-from ray_app.ingest.links import Head, read_head, read_links
-from ray_app.ingest.sections import Reading, SectionReader
+from ray_app.ingest.page import content, structured, walls
+from ray_app.ingest.page.content import Content, Rules, check_selector
+from ray_app.ingest.page.dom import parse
+from ray_app.ingest.page.hidden import Hiding
+from ray_app.ingest.page.links import Head, read_head, read_links
+from ray_app.ingest.page.sections import Reading, SectionReader
 from ray_app.records import Document, Extracted, Facts, Section
 
 __all__ = ["Rules", "check_selector", "extract"]

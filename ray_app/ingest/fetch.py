@@ -16,12 +16,13 @@ import aiohttp
 
 from ray_app.config import CrawlSettings
 from ray_app.errors import BadUrl, BlockedAddress
-from ray_app.ingest import headers, walls
+from ray_app.ingest import headers
 from ray_app.ingest.body import SLOW_AFTER_S, BodyLimits, BodyReader, BodyRefused
 from ray_app.ingest.guard import Guard
 from ray_app.ingest.lanes import HostProfile, Lane, Lanes
 from ray_app.ingest.pacing import HostDown, HostPaused
-from ray_app.ingest.resource import Resource, ResourceReader, ResourceTask, profile_for
+from ray_app.ingest.page import walls
+from ray_app.ingest.render.resource import Resource, ResourceReader, ResourceTask, profile_for
 from ray_app.ingest.robots import Robots
 from ray_app.ingest.robots_reader import RobotsReader
 from ray_app.ingest.transport import Transport, reason_of

@@ -1,6 +1,6 @@
 """What happens to fetched bodies: extraction, one Parquet part for all new texts, outcomes for the ledger.
 
-Runs in a process of its own, for parsing burns CPU; PDFs are read in yet another one (``pdf_process``).
+Runs in a process of its own, for parsing burns CPU; PDFs are read in yet another one (``pdf.process``).
 """
 
 from __future__ import annotations
@@ -12,12 +12,12 @@ from functools import partial
 
 from ray_app.config import CrawlSettings
 from ray_app.errors import ExtractError
-from ray_app.ingest import extract_html, pdf_process, sitemap
+from ray_app.ingest import extract_html, extract_pdf, sitemap
 from ray_app.ingest.brands import BrandConfig
-from ray_app.ingest.content import Rules
 from ray_app.ingest.enrich import enriched
 from ray_app.ingest.fingerprint import fingerprint
 from ray_app.ingest.outcome import outcome_of
+from ray_app.ingest.page.content import Rules
 from ray_app.ingest.ports import EXTRACTOR_VERSION
 from ray_app.observe.log import get_logger
 from ray_app.records import Document, Extracted, FetchResult, Kind, PageOutcome, PageRef, UrlState
@@ -107,8 +107,8 @@ def _read(brand: BrandConfig, result: FetchResult, crawl: CrawlSettings) -> Extr
 
 def _read_pdf(brand: BrandConfig, result: FetchResult, crawl: CrawlSettings) -> Extracted:
     """A reader that dies is given one more chance: it may have been killed for want of memory elsewhere."""
-    limits = pdf_process.PdfLimits(crawl.pdf_max_pages, crawl.pdf_timeout_s, crawl.pdf_memory_mb)
-    read = partial(pdf_process.extract, result.body, brand=brand.name, url=result.task.url, limits=limits)
+    limits = extract_pdf.PdfLimits(crawl.pdf_max_pages, crawl.pdf_timeout_s, crawl.pdf_memory_mb)
+    read = partial(extract_pdf.extract, result.body, brand=brand.name, url=result.task.url, limits=limits)
     try:
         found = read(fetched_at=result.fetched_at)
     except ExtractError as error:

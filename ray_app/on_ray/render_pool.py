@@ -19,8 +19,8 @@ from ray_app.config import Settings
 from ray_app.errors import BadUrl
 from ray_app.ingest.fetch import HostProfile
 from ray_app.ingest.outcome import divide
-from ray_app.ingest.render import Renderer
-from ray_app.ingest.resource import Resource, ResourceTask, exact
+from ray_app.ingest.render.renderer import Renderer
+from ray_app.ingest.render.resource import Resource, ResourceTask, exact
 from ray_app.observe.log import configure, get_logger
 from ray_app.on_ray.scrape_pool import NICENESS, fetch_actor, fetcher_of
 from ray_app.records import FetchResult, PageOutcome

@@ -23,7 +23,7 @@ from ray_app.config import CrawlSettings, Settings
 from ray_app.ingest.brands import BrandConfig
 from ray_app.ingest.fetch import Fetcher, HostProfile
 from ray_app.ingest.outcome import divide
-from ray_app.ingest.resource import Resource, ResourceTask
+from ray_app.ingest.render.resource import Resource, ResourceTask
 from ray_app.ingest.urls import authority
 from ray_app.ingest.worker import PageWorker
 from ray_app.observe.log import configure

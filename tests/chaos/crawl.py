@@ -93,7 +93,7 @@ def _kind(process: psutil.Process) -> str:
         return "scraper"
     if "ExtractActor" in title:
         return "extractor"
-    return "pdf" if "pdf_child" in title else ""
+    return "pdf" if "ingest.pdf.child" in title else ""
 
 
 class Battlefield:

@@ -18,7 +18,7 @@ import ray
 from ray_app.config import Settings, with_changes
 from ray_app.ingest.brands import make_brand
 from ray_app.ingest.fetch import HostProfile
-from ray_app.ingest.resource import ResourceTask
+from ray_app.ingest.render.resource import ResourceTask
 from ray_app.on_ray.pipeline import Pipeline, Steps
 from ray_app.on_ray.render_pool import FetchActorGetter, RenderActor, render_actor
 from ray_app.on_ray.scrape_pool import fetch_actor, fetcher_of

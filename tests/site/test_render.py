@@ -14,9 +14,9 @@ from traps import UA, Kit, make_kit, needs_browser
 
 from ray_app.config import RenderSettings
 from ray_app.errors import ConfigError
-from ray_app.ingest import render_rules
 from ray_app.ingest.extract_html import extract
 from ray_app.ingest.fetch import HostProfile
+from ray_app.ingest.render import rules as render_rules
 from ray_app.records import Extracted, FetchResult, UrlState
 from ray_app.testing.site import Page, Site, scripted
 

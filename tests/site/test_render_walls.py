@@ -25,8 +25,8 @@ pytest.importorskip("playwright", reason="Playwright is not installed (pip insta
 
 from playwright.async_api import Route
 
-from ray_app.ingest import browser
-from ray_app.ingest.browser import BROWSER_UID, Chromium, Walls, find_walls
+from ray_app.ingest.render import browser
+from ray_app.ingest.render.browser import BROWSER_UID, Chromium, Walls, find_walls
 
 pytestmark = [needs_browser, pytest.mark.asyncio(loop_scope="module")]
 

@@ -14,13 +14,13 @@ import pytest
 
 from ray_app.config import CrawlSettings, RenderSettings
 from ray_app.ingest.fetch import Fetcher, HostProfile
-from ray_app.ingest.render import Renderer
-from ray_app.ingest.resource import Resource, ResourceTask
+from ray_app.ingest.render.renderer import Renderer
+from ray_app.ingest.render.resource import Resource, ResourceTask
 from ray_app.records import FetchResult, FetchTask
 from ray_app.testing.site import Site
 
 if TYPE_CHECKING:
-    from ray_app.ingest.browser import Walls
+    from ray_app.ingest.render.browser import Walls
 
 UA = "Backline/0.1"
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")

@@ -6,9 +6,9 @@ import time
 
 import pytest
 
-from ray_app.ingest.article import is_article
-from ray_app.ingest.dom import parse
 from ray_app.ingest.extract_html import extract
+from ray_app.ingest.page.article import is_article
+from ray_app.ingest.page.dom import parse
 from ray_app.records import Document
 
 ARTICLE = "<meta property=og:type content=article><title>Quiet nights | Acme Help</title>"

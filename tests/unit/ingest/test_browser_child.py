@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from ray_app.ingest import browser_child
+from ray_app.ingest.render import browser_child
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="the walls of the system are built on Linux only")

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from ray_app.ingest.content import Rules, check_selector
 from ray_app.ingest.extract_html import NORMALLY, extract
+from ray_app.ingest.page.content import Rules, check_selector
 from ray_app.records import Extracted
 
 SENTENCE = "The fan turns faster when the room is warmer than the set value, and stops at night. "

@@ -7,9 +7,9 @@ import time
 import pytest
 
 from ray_app.ingest.charset import decode, lookup
-from ray_app.ingest.content import Rules
 from ray_app.ingest.extract_html import NORMALLY, extract
 from ray_app.ingest.fingerprint import content_hash
+from ray_app.ingest.page.content import Rules
 from ray_app.records import Document, Extracted, Section
 
 URL = "https://help.example.com/docs/page.html"

@@ -7,7 +7,7 @@ from pdf_maker import Manual, empty_pages, flate_bomb, one_page, page_tree_loop
 from reportlab.lib.utils import ImageReader
 
 from ray_app.errors import ExtractError
-from ray_app.ingest.extract_pdf import PdfLimits, extract
+from ray_app.ingest.pdf.inline import PdfLimits, extract
 from ray_app.records import Document
 
 URL = "https://help.example.com/manuals/fan%20x100.pdf"

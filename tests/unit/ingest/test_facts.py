@@ -9,10 +9,12 @@ from pathlib import Path
 import pytest
 
 import ray_app.demo
-from ray_app.ingest import extract_html, extract_pdf, facts
-from ray_app.ingest.dom import parse
-from ray_app.ingest.facts import MAX_ERRORS, MAX_MODELS, MAX_PARTS, MAX_PRODUCTS
-from ray_app.ingest.structured import Hints, read
+from ray_app.ingest import extract_html
+from ray_app.ingest.facts import find as facts
+from ray_app.ingest.facts.find import MAX_ERRORS, MAX_MODELS, MAX_PARTS, MAX_PRODUCTS
+from ray_app.ingest.page.dom import parse
+from ray_app.ingest.page.structured import Hints, read
+from ray_app.ingest.pdf import inline
 from ray_app.records import Document, Facts, Media, Section
 
 URL = "https://help.example.com/page"
@@ -360,7 +362,7 @@ class TestDemoSite:
         path = Path(ray_app.demo.__file__).parent / "site" / "pellandine" / page
         url = f"https://pellandine.example/{page}"
         if page.endswith(".pdf"):
-            found = extract_pdf.extract(path.read_bytes(), brand="pellandine", url=url, fetched_at=0.0)
+            found = inline.extract(path.read_bytes(), brand="pellandine", url=url, fetched_at=0.0)
             assert found.document is not None
             return facts.find(found.document)
         found = extract_html.extract(path.read_bytes(), brand="pellandine", url=url, charset="", fetched_at=0.0)

@@ -6,9 +6,9 @@ import time
 
 import pytest
 
-from ray_app.ingest.dom import parse
-from ray_app.ingest.hidden import Hiding, is_hidden
-from ray_app.ingest.styles import Way, declarations, way_of
+from ray_app.ingest.page.dom import parse
+from ray_app.ingest.page.hidden import Hiding, is_hidden
+from ray_app.ingest.page.styles import Way, declarations, way_of
 
 
 def hides(body: str, selector: str = "#x", *, head: str = "") -> bool:

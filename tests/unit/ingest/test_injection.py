@@ -8,8 +8,8 @@ import time
 
 import pytest
 
-from ray_app.ingest.injection import _MAIN, _SUPPORTING, THRESHOLD, score, screen
-from ray_app.ingest.injection_reading import folded
+from ray_app.ingest.injection.reading import folded
+from ray_app.ingest.injection.screen import _MAIN, _SUPPORTING, THRESHOLD, score, screen
 from ray_app.records import Quarantined, Section
 from tests.unit.ingest.injection_texts import DEVELOPED, HELD_OUT, HELD_OUT_MANUALS, MANUALS
 

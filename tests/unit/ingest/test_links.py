@@ -6,8 +6,8 @@ import time
 
 import pytest
 
-from ray_app.ingest.dom import parse
-from ray_app.ingest.links import MAX_ALTERNATES, Head, read_head, read_links
+from ray_app.ingest.page.dom import parse
+from ray_app.ingest.page.links import MAX_ALTERNATES, Head, read_head, read_links
 
 SITE = "https://help.example.com/"
 URL = f"{SITE}docs/page.html"

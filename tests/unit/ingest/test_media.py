@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from ray_app.ingest.extract_html import extract
-from ray_app.ingest.media import MAX_MEDIA
+from ray_app.ingest.page.media import MAX_MEDIA
 from ray_app.records import Facts, Media
 
 SITE = "https://help.example.com/"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from ray_app.ingest.naming import NAMELESS, naming
+from ray_app.ingest.page.naming import NAMELESS, naming
 
 
 @pytest.mark.parametrize(

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from ray_app.ingest.pdf_columns import in_reading_order
-from ray_app.ingest.pdf_lines import Line, Page, Rule
+from ray_app.ingest.pdf.columns import in_reading_order
+from ray_app.ingest.pdf.lines import Line, Page, Rule
 
 WIDE = 230.0
 

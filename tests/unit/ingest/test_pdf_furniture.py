@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from ray_app.ingest.pdf_furniture import without_furniture
-from ray_app.ingest.pdf_lines import Line
+from ray_app.ingest.pdf.furniture import without_furniture
+from ray_app.ingest.pdf.lines import Line
 
 BODY = "abcdefghijklmnopqrstuvwxyz"
 

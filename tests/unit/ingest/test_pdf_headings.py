@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from ray_app.ingest.pdf_headings import Heading, guess, locate, merged
-from ray_app.ingest.pdf_lines import Line
-from ray_app.ingest.pdf_tables import Table
+from ray_app.ingest.pdf.headings import Heading, guess, locate, merged
+from ray_app.ingest.pdf.lines import Line
+from ray_app.ingest.pdf.tables import Table
 
 PROSE = "This line of plain text goes on until it reaches the margin"
 

@@ -18,8 +18,9 @@ import pytest
 from pdf_maker import Manual, empty_pages, flate_bomb, page_tree_loop
 
 from ray_app.errors import ExtractError
-from ray_app.ingest import extract_pdf, pdf_process
-from ray_app.ingest.pdf_records import PdfLimits
+from ray_app.ingest import extract_pdf
+from ray_app.ingest.pdf import inline
+from ray_app.ingest.pdf.records import PdfLimits
 
 URL = "https://x.org/fan.pdf"
 AMPLE = PdfLimits(timeout_s=30.0, memory_mb=400)
@@ -27,8 +28,8 @@ SHORT = PdfLimits(timeout_s=1.0, memory_mb=400)
 BODY = b"%PDF, or so it says"
 PRELUDE = """
 import ctypes, json, mmap, os, resource, signal, sys, time
-from ray_app.ingest import pdf_child
-from ray_app.ingest.pdf_records import PdfText
+from ray_app.ingest.pdf import child as pdf_child
+from ray_app.ingest.pdf.records import PdfText
 from ray_app.records import Section
 def told(what): return PdfText("", "", (Section((), "#page=1", json.dumps(what)),))
 def read(body, limits):
@@ -64,13 +65,13 @@ def nothing_is_left() -> Iterator[None]:
 
 def refusal(reader: str, limits: PdfLimits = AMPLE) -> tuple[str, str]:
     with pytest.raises(ExtractError) as caught:
-        pdf_process.read(BODY, limits, reader)
+        extract_pdf.read(BODY, limits, reader)
     return caught.value.message, caught.value.hint
 
 
 def ending(body: bytes, limits: PdfLimits) -> str:
     try:
-        return pdf_process.extract(body, brand="b", url=URL, fetched_at=1.0, limits=limits).reason
+        return extract_pdf.extract(body, brand="b", url=URL, fetched_at=1.0, limits=limits).reason
     except ExtractError as error:
         return error.message
 
@@ -79,7 +80,7 @@ class TestWhatComesBack:
     def test_the_same_as_without_a_process(self) -> None:
         body = Manual(title="Fan", lang="de").page(["Erste Seite: 5 µm."], headings=[("Start", 0, 0)]).bytes()
         about = {"brand": "b", "url": URL, "fetched_at": 1.0}
-        assert pdf_process.extract(body, **about) == extract_pdf.extract(body, **about)  # type: ignore[arg-type]
+        assert extract_pdf.extract(body, **about) == inline.extract(body, **about)  # type: ignore[arg-type]
 
     def test_the_same_refusals(self) -> None:
         locked = Manual(password="secret").page(["Hidden."]).bytes()
@@ -89,8 +90,10 @@ class TestWhatComesBack:
 
     def test_what_was_read_when_the_time_is_up(self, hook: Hook) -> None:
         ticks = "iter([0, 0, 0, 99, 99]).__next__"
-        reader = hook(f"from ray_app.ingest import pdf_reader\nreturn pdf_reader.read(body, limits, {ticks})")
-        found = pdf_process.read(Manual().page(["One."]).page(["Two."]).page(["Three."]).bytes(), AMPLE, reader)
+        reader = hook(
+            f"from ray_app.ingest.pdf import reader as pdf_reader\nreturn pdf_reader.read(body, limits, {ticks})"
+        )
+        found = extract_pdf.read(Manual().page(["One."]).page(["Two."]).page(["Three."]).bytes(), AMPLE, reader)
         assert [section.text for section in found.sections] == ["One.", "Two."]
         assert found.detail == "only the first 2 of 3 pages were read: the time was up"
 
@@ -106,20 +109,20 @@ class TestLimits:
     def test_they_hold_before_the_file_is_looked_at(self, hook: Hook) -> None:
         names = ("AS", "CPU", "CORE", "FSIZE")
         reader = hook(f"return told([resource.getrlimit(getattr(resource, 'RLIMIT_' + n)) for n in {names}])")
-        (section,) = pdf_process.read(BODY, PdfLimits(timeout_s=1.5, memory_mb=500), reader).sections
+        (section,) = extract_pdf.read(BODY, PdfLimits(timeout_s=1.5, memory_mb=500), reader).sections
         memory = 500 * 2**20 + len(BODY)
         assert json.loads(section.text) == [[memory, memory], [3, 4], [0, 0], [0, 0]]
 
     def test_the_child_is_bare(self, hook: Hook) -> None:
         reader = hook("return told([dict(os.environ), sorted(sys.modules), os.getcwd(), os.getsid(0) == os.getpid()])")
-        environment, modules, folder, leads = json.loads(pdf_process.read(BODY, AMPLE, reader).sections[0].text)
+        environment, modules, folder, leads = json.loads(extract_pdf.read(BODY, AMPLE, reader).sections[0].text)
         assert set(environment) <= {"LC_CTYPE"}  # which Python itself sets
         assert not {"ray", "pandas", "numpy", "aiohttp", "pydantic", "selectolax", "structlog"} & set(modules)
         assert (folder, leads) == ("/", True)
 
     def test_it_gives_way_when_memory_runs_out(self, hook: Hook) -> None:
         reader = hook("return told(open('/proc/self/oom_score_adj').read().strip())")
-        assert pdf_process.read(BODY, AMPLE, reader).sections[0].text == '"1000"'
+        assert extract_pdf.read(BODY, AMPLE, reader).sections[0].text == '"1000"'
 
     def test_memory(self, hook: Hook) -> None:
         assert refusal(hook("bytearray(1 << 30)")) == ("pdf_crashed", "it wanted more memory than allowed")
@@ -139,15 +142,15 @@ class TestLimits:
 
     def test_the_length_of_the_answer(self, hook: Hook, monkeypatch: pytest.MonkeyPatch) -> None:
         reader = hook("return told('x' * 3_000_000)")
-        assert len(pdf_process.read(BODY, AMPLE, reader).sections[0].text) > 3_000_000
-        monkeypatch.setattr(pdf_process, "MAX_REPLY_BYTES", 1_000_000)
+        assert len(extract_pdf.read(BODY, AMPLE, reader).sections[0].text) > 3_000_000
+        monkeypatch.setattr(extract_pdf, "MAX_REPLY_BYTES", 1_000_000)
         assert refusal(reader) == ("pdf_crashed", "its reader wrote more than allowed")
 
 
 class TestCrashes:
     def test_a_process_that_does_not_start(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(sys, "executable", "/nowhere/python")
-        assert refusal(pdf_process.READER) == ("extract_failed", "no process could be started")
+        assert refusal(extract_pdf.READER) == ("extract_failed", "no process could be started")
 
     def test_a_signal(self, hook: Hook) -> None:
         assert refusal(hook("os.abort()")) == ("pdf_crashed", "its reader died of SIGABRT")
@@ -159,7 +162,7 @@ class TestCrashes:
 
     def test_much_said_on_standard_error_is_of_no_interest(self, hook: Hook) -> None:
         reader = hook("os.write(2, b'x' * 1_000_000)\nreturn told('fine')")
-        assert pdf_process.read(BODY, AMPLE, reader).sections[0].text == '"fine"'
+        assert extract_pdf.read(BODY, AMPLE, reader).sections[0].text == '"fine"'
 
     @pytest.mark.parametrize(
         "said",
@@ -188,10 +191,10 @@ def test_the_child_ends_with_its_parent(hook: Hook, tmp_path: Path) -> None:
     module.write_text(f"import os\nopen({str(note)!r}, 'w').write(str(os.getpid()))\n" + module.read_text())
     code = (
         f"import sys; sys.path.insert(0, {str(tmp_path)!r})\n"
-        "from ray_app.ingest.pdf_process import PdfLimits, read\n"
+        "from ray_app.ingest.extract_pdf import PdfLimits, read\n"
         f"read(b'x', PdfLimits(), {reader!r})"
     )
-    parent = subprocess.Popen([sys.executable, "-c", code], cwd=Path(pdf_process.__file__).parents[2])
+    parent = subprocess.Popen([sys.executable, "-c", code], cwd=Path(extract_pdf.__file__).parents[2])
     try:
         pid = int(until(lambda: note.read_text() if note.exists() else ""))
         assert until(lambda: "PdfLimits" if is_alive(pid) else "")

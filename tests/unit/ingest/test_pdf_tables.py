@@ -7,9 +7,9 @@ from dataclasses import replace
 
 from pdf_maker import Manual
 
-from ray_app.ingest.extract_pdf import extract
-from ray_app.ingest.pdf_lines import Line
-from ray_app.ingest.pdf_tables import Table, find_tables
+from ray_app.ingest.pdf.inline import extract
+from ray_app.ingest.pdf.lines import Line
+from ray_app.ingest.pdf.tables import Table, find_tables
 
 
 def grid(rows: Sequence[Sequence[str]], xs: Sequence[float], step: float = 14.0, bold: int = 0) -> list[Line]:

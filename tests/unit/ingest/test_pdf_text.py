@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from ray_app.ingest.pdf_lines import Line
-from ray_app.ingest.pdf_text import paragraphs
+from ray_app.ingest.pdf.lines import Line
+from ray_app.ingest.pdf.text import paragraphs
 
 
 def lines(texts: Sequence[str], left: float = 40, right: float = 340, top: float = 700, step: float = 12) -> list[Line]:

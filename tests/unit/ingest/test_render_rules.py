@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from ray_app.ingest.render_rules import (
+from ray_app.ingest.render.resource import Resource
+from ray_app.ingest.render.rules import (
     HOPELESS_S,
     PATIENCE_S,
     QUIET_S,
@@ -13,7 +14,6 @@ from ray_app.ingest.render_rules import (
     may_read,
     response_headers,
 )
-from ray_app.ingest.resource import Resource
 
 PAGE = "https://help.example.com/a"
 RICH, THIN = 1_000, 50

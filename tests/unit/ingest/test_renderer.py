@@ -13,8 +13,8 @@ import ray_app.ingest
 from ray_app.config import RenderSettings
 from ray_app.errors import ConfigError
 from ray_app.ingest.lanes import HostProfile
-from ray_app.ingest.render import CACHE_S, Renderer, ScriptCache
-from ray_app.ingest.resource import Resource, ResourceTask
+from ray_app.ingest.render.renderer import CACHE_S, Renderer, ScriptCache
+from ray_app.ingest.render.resource import Resource, ResourceTask
 from ray_app.records import FetchResult, FetchTask, UrlState
 
 PAGE = "https://help.example.com/a"
@@ -105,7 +105,7 @@ class TestScriptCache:
         assert getter.asked[0].cap_bytes > SCRIPT.cap_bytes
 
     async def test_it_does_not_grow_without_end(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr("ray_app.ingest.render.CACHE_BYTES", 20_000)
+        monkeypatch.setattr("ray_app.ingest.render.renderer.CACHE_BYTES", 20_000)
         getter = Getter(body=bytes(900))
         cache = ScriptCache(getter)
         for n in range(50):
@@ -128,7 +128,7 @@ class TestScriptCache:
 
 class TestRenderer:
     async def test_without_playwright_it_says_what_to_do(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.delitem(sys.modules, "ray_app.ingest.browser", raising=False)
+        monkeypatch.delitem(sys.modules, "ray_app.ingest.render.browser", raising=False)
         monkeypatch.delattr(ray_app.ingest, "browser", raising=False)
         monkeypatch.setitem(sys.modules, "playwright.async_api", None)
         with pytest.raises(ConfigError, match=r"pip install 'backline\[js\]'"):

@@ -9,7 +9,7 @@ from pydantic import SecretStr
 
 from ray_app.errors import BadUrl
 from ray_app.ingest.lanes import HostProfile
-from ray_app.ingest.resource import MAX_HEADERS, ResourceTask, exact, profile_for, request_headers
+from ray_app.ingest.render.resource import MAX_HEADERS, ResourceTask, exact, profile_for, request_headers
 
 PAGE = "https://help.example.com/a"
 PROFILE = HostProfile(1.0, "Backline/0.1")

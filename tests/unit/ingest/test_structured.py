@@ -6,8 +6,8 @@ import time
 
 import pytest
 
-from ray_app.ingest.dom import parse
-from ray_app.ingest.structured import MAX_CRUMBS, MAX_NAME_CHARS, MAX_NAMES, Hints, read
+from ray_app.ingest.page.dom import parse
+from ray_app.ingest.page.structured import MAX_CRUMBS, MAX_NAME_CHARS, MAX_NAMES, Hints, read
 
 URL = "https://www.example.com/products/mc-707/"
 

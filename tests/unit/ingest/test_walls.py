@@ -7,8 +7,8 @@ import time
 import pytest
 from selectolax.lexbor import LexborHTMLParser
 
-from ray_app.ingest.dom import parse
-from ray_app.ingest.walls import PageView, bot_wall, judge, view
+from ray_app.ingest.page.dom import parse
+from ray_app.ingest.page.walls import PageView, bot_wall, judge, view
 from ray_app.records import REASONS
 
 URL = "https://help.example.com/articles/1"
