@@ -43,6 +43,7 @@ REASONS: dict[str, str] = {
     "media_type": "it is neither HTML nor PDF",
     "redirect": "it redirects to another URL, which is crawled instead",
     "redirect_loop": "its redirects form a loop or a chain longer than the cap",
+    "downgrade": "it redirects from https to http, which is not followed",
     "blocked_address": "its address is not one the crawler may connect to",
     "bad_url": "it is not a usable http(s) URL",
     "dns": "its host name could not be resolved",

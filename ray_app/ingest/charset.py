@@ -11,6 +11,7 @@ from ray_app.ingest.clean import names
 SNIFF_BYTES = 4096  # browsers look at 1,024; pages with a long comment on top declare later
 LATE_BYTES = 128 * 1024  # searched only of pages that are in no encoding that they name, nor in UTF-8
 WIDE_SHARE = 0.05  # NULs in every second byte; a page in any other encoding has none
+CERTAIN_BYTES = 8  # continuation bytes in their places; text of another encoding has one by chance in six, at most
 
 # Labels that mean something else on the web than to Python, or nothing to Python
 # (https://encoding.spec.whatwg.org/#names-and-labels).
@@ -60,6 +61,7 @@ _ALLOWED = names(
     "iso8859-14 iso8859-15 iso8859-16"
 )
 _BOMS = ((codecs.BOM_UTF8, "utf-8"), (codecs.BOM_UTF16_LE, "utf-16-le"), (codecs.BOM_UTF16_BE, "utf-16-be"))
+_LABEL = re.compile(r"[a-z0-9._:+-]+")  # Python would read a quote or a space in a name as a hyphen
 _XML = re.compile(rb"<\?xml\s[^>]*?encoding\s*=\s*[\"']([\w.:-]+)")
 
 # Markup as the standard's prescan reads it (https://html.spec.whatwg.org/#prescan-a-byte-stream-to-determine-its-encoding).
@@ -82,7 +84,7 @@ def decode(body: bytes, declared: str = "") -> str:
     """The text of ``body``. ``declared`` is the charset of the Content-Type header, or "".
 
     Order: byte-order mark, header, meta, UTF-8, a late meta, a guess by letters. A declaration that the bytes
-    contradict gives way to the next one; a few broken bytes are no contradiction.
+    contradict gives way to the next one; a few broken bytes are no contradiction, more than a word of UTF-8 is.
     """
     return _read(body, declared)[1]
 
@@ -106,10 +108,12 @@ def _read(body: bytes, declared: str) -> tuple[str, str]:
 
 def lookup(label: str) -> str:
     """Python's name of the encoding that the web calls ``label``; "" when it is none."""
-    label = label.strip().strip("\"'").lower()
+    label = label.strip().lower()
+    if not _LABEL.fullmatch(label):
+        return ""
     try:
         name = codecs.lookup(_LABELS.get(label, label)).name
-    except (LookupError, ValueError):  # ValueError: a NUL in the label
+    except LookupError:
         return ""
     return name if name in _ALLOWED else ""
 
@@ -129,7 +133,17 @@ def _candidates(body: bytes, declared: str) -> list[str]:
     candidates = dict.fromkeys([wide, *(name for name in named if not name.startswith("utf-16")), "utf-8"])
     found = [name for name in candidates if name]
     # Servers say latin-1 by default of UTF-8 pages; latin-1 text that is valid UTF-8 is all but impossible.
-    return ["utf-8", *found] if found[0] == "cp1252" else found
+    if found[0] == "cp1252" or (not wide and _is_certainly_utf8(body)):
+        return ["utf-8", *found]
+    return found
+
+
+def _is_certainly_utf8(body: bytes) -> bool:
+    """Encodings of one byte per letter read anything, so only valid UTF-8 can tell that they are not meant."""
+    try:
+        return len(body) - len(body.decode()) >= CERTAIN_BYTES
+    except UnicodeDecodeError:
+        return False
 
 
 def _late_declaration(body: bytes) -> str:

@@ -23,7 +23,9 @@ FALLBACK = "cp1252"  # what the HTML standard assumes of a page that says nothin
 
 _ENOUGH = 0.3  # a score below this is no evidence, and a page of the FALLBACK has at least its dashes and quotes
 _ENOUGH_OF_FEW = 0.9
-_MARGIN = 0.12  # by which another encoding must beat the FALLBACK, which is far the most frequent
+_MARGIN = 0.12  # by which another encoding must beat the FALLBACK, which is far the most frequent,
+_MARGIN_BYTES = 20  # if there are no more legacy bytes than these; the more there are, the less they need it,
+_LEAST_MARGIN = 0.04  # but never without
 _HINT = 0.25  # what the page's own lang attribute is worth
 _IN_WORD = -1.0  # a sign between letters, a capital after a small letter
 _FOREIGN = -0.5  # a letter of another alphabet, or one of the rarest
@@ -61,7 +63,7 @@ _LANGUAGES: Final = {
     "ru": _Language("оеаинтсрвлкмдпуяыьгз", "бчйхжшюцщэф"),
     "uk": _Language("оаинвіерткслдмпуяьзг", "бйчхжшюцїщєф"),
     "bg": _Language("аоиентрсвлкдпмъзяубг", "чщйхжшюцьф"),
-    "el": _Language("αοιετνσηυρπκμλς", "όάίέήγδθωβχφξζώύ"),
+    "el": _Language("αοιετνσηυρπκμλςόάίέή", "γδθωβχφξζώύ"),
     "he": _Language("יוהלארתבשמנדחעם", "קפגטכסזצןךףץ"),
     "ar": _Language("اليمونرتهبدعسةفكأقح", "جشصخطذإىضزثئءغظآپچژگ،؛؟"),
     "th": _Language("านรอกเงมยลวดทสตะบคหัี่้ิ์ืุ", "ปแจพชขใไโผซถณธญฐศษภฆฯๆำึู็๊"),
@@ -125,10 +127,10 @@ def guess(body: bytes) -> str:
         return FALLBACK
     scores = {name: _single_score(sample, name, lang) for name in _SINGLE}
     scores |= {name: _wide_score(sample, name, lang) for name in _WIDE}
-    scores[FALLBACK] += _MARGIN
+    legacy = sum(byte > 0x7F for byte in sample)
+    scores[FALLBACK] += max(_LEAST_MARGIN, _MARGIN * min(1.0, _MARGIN_BYTES / legacy))
     best = max(scores, key=lambda name: scores[name])
-    few = sum(byte > 0x7F for byte in sample) < FEW_BYTES
-    return best if scores[best] >= (_ENOUGH_OF_FEW if few else _ENOUGH) else FALLBACK
+    return best if scores[best] >= (_ENOUGH_OF_FEW if legacy < FEW_BYTES else _ENOUGH) else FALLBACK
 
 
 def is_japanese_mail(body: bytes) -> bool:

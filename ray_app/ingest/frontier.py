@@ -184,9 +184,12 @@ class Frontier:
         return self._ledger.finish_cycle(self._config.name, self._cycle, self._fence, now)
 
     def _judge(self, outcome: PageOutcome) -> PageOutcome:
-        """A redirect chain longer than the cap ends here."""
+        """A redirect chain longer than the cap ends here, and so does one that leaves encryption."""
         if outcome.location and outcome.task.hops >= self._settings.max_hops:
             return dataclasses.replace(outcome, state=UrlState.FAILED, reason="redirect_loop", location="")
+        if outcome.location.startswith("http://") and outcome.task.url.startswith("https://"):
+            told = f"It leads to {outcome.location}."
+            return dataclasses.replace(outcome, state=UrlState.FAILED, reason="downgrade", detail=told, location="")
         return outcome
 
     def _found(self, outcome: PageOutcome) -> Iterator[Discovery]:

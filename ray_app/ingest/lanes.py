@@ -15,7 +15,7 @@ from ray_app.ingest.brands import BrandConfig
 from ray_app.ingest.guard import Guard, GuardedResolver
 from ray_app.ingest.pacing import Pace
 from ray_app.ingest.robots import Robots, RobotsCache
-from ray_app.ingest.urls import authority
+from ray_app.ingest.urls import origin
 
 MAX_LANES = 64  # profiles with an open pool; idle ones over this are closed
 DNS_TTL_S = 60  # names are looked up, and checked, again after this
@@ -36,7 +36,7 @@ class HostProfile:
     user_agent: str  # sent, and matched in robots.txt
     allow_hosts: tuple[str, ...] = ()  # private hosts the guard lets through
     headers: tuple[tuple[str, SecretStr], ...] = ()  # sent along, Cookie among them
-    headers_to: frozenset[str] = frozenset()  # and only to these authorities: a secret never leaves its site
+    headers_to: frozenset[str] = frozenset()  # origins they go to: no secret leaves its site or its encryption
 
 
 def profile_of(config: BrandConfig) -> HostProfile:
@@ -46,7 +46,7 @@ def profile_of(config: BrandConfig) -> HostProfile:
         user_agent=config.user_agent,
         allow_hosts=tuple(config.allow_hosts),
         headers=config.secret_headers(),
-        headers_to=frozenset(authority(url) for url in config.start_urls),
+        headers_to=frozenset(map(origin, config.start_urls)),
     )
 
 
@@ -71,7 +71,7 @@ class Lane:
 
     def headers_for(self, url: str) -> dict[str, str]:
         """The profile's own headers, if ``url`` is on a site that may see them."""
-        if not self.profile.headers or authority(url) not in self.profile.headers_to:
+        if not self.profile.headers or origin(url) not in self.profile.headers_to:
             return {}
         return {name: value.get_secret_value() for name, value in self.profile.headers}
 

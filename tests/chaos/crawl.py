@@ -37,6 +37,7 @@ from ray_app.store.stores import Stores, stores  # noqa: E402
 
 PHASES = (("1", "delta"), ("2", "delta"), ("1", "full"))  # version of the site, how it is crawled
 CRAWL_S = 400.0  # a crawl that takes longer hangs
+START_S = 7.0  # a driver takes so long to begin; killed sooner each time, it would never come to anything
 CALM_S = 3.0  # after a kill point: a page on which three processes die one after the other is given up, rightly
 TARGETS = ("driver", "scraper", "scraper", "extractor", "extractor", "pdf")
 
@@ -172,7 +173,7 @@ def crawl_under_fire(field: Battlefield, fire: Fire, brand: str, mode: str, poin
     draw = random.Random(f"{brand}{mode}")
     deadline = time.monotonic() + CRAWL_S
     before = field.finished_cycles(brand)
-    driver = field.crawl(brand, mode)
+    driver, started = field.crawl(brand, mode), time.monotonic()
     armed, calm_until = "", 0.0
     shot_at = time.monotonic()
     while True:
@@ -191,13 +192,14 @@ def crawl_under_fire(field: Battlefield, fire: Fire, brand: str, mode: str, poin
                 fire.fired(armed)
                 fire.disarm()
                 return
-            driver = field.crawl(brand, mode)
+            driver, started = field.crawl(brand, mode), time.monotonic()
         if armed and fire.fired(armed):
             armed, calm_until = "", time.monotonic() + CALM_S
         if not armed and points and time.monotonic() > calm_until:
             armed = points.pop(0)
             fire.arm(armed, 1 if armed.startswith(("lease", "cycle")) else draw.randint(1, 3))
-        if not points and not armed and gap_s and time.monotonic() - shot_at > draw.expovariate(1 / gap_s):
+        working = time.monotonic() - started > START_S
+        if working and not (points or armed) and time.monotonic() - shot_at > draw.expovariate(1 / gap_s):
             fire.shoot(psutil.Process(driver.pid), field.cluster)
             shot_at = time.monotonic()
         time.sleep(0.05)

@@ -16,6 +16,8 @@ from ray_app.ingest.worker import PageWorker
 from ray_app.records import FetchTask, PageOutcome
 from ray_app.store.pages import PageStore
 
+SLOW_AFTER_S = 0.5  # so that slow bodies are given up within a test
+
 
 class LocalWorkers:
     """Satisfies ingest.ports.PageWorkers."""
@@ -24,7 +26,7 @@ class LocalWorkers:
         self._config = config
         self._profile = profile_of(config)
         self._worker = PageWorker(PageStore(settings.data_dir / "pages"), settings.crawl)
-        self._fetcher = Fetcher(settings.crawl)
+        self._fetcher = Fetcher(settings.crawl, slow_after_s=SLOW_AFTER_S)
         self._done: queue.Queue[list[PageOutcome] | BaseException] = queue.Queue()
         self._under_way = 0
         self._loop = asyncio.new_event_loop()

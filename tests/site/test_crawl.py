@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import AsyncIterator, Callable, Iterator
-from typing import Any
+from collections.abc import AsyncIterator
 
 import pytest
+from crawling import brand, crawl
 from local_workers import LocalWorkers
 
-from ray_app.config import Settings, with_changes
+from ray_app.config import Settings
 from ray_app.errors import LeaseLost
-from ray_app.ingest.brands import BrandConfig, make_brand
-from ray_app.ingest.crawl import Crawler, CrawlReport, Progress
+from ray_app.ingest.crawl import CrawlReport
 from ray_app.records import FetchTask, PageOutcome, UrlState
-from ray_app.store.lease import Lease
 from ray_app.store.ledger import Holder, Mode
-from ray_app.store.stores import Stores, open_stores
+from ray_app.store.stores import Stores
 from ray_app.testing.site import Page, Site, linked_pages
 
 PAGES = 40
@@ -30,41 +27,6 @@ class Killed(BaseException):
 async def site() -> AsyncIterator[Site]:
     async with Site(linked_pages(PAGES)) as running:
         yield running
-
-
-@pytest.fixture
-def stores(settings: Settings) -> Iterator[Stores]:
-    opened = open_stores(settings)
-    yield opened
-    opened.close()
-
-
-@pytest.fixture
-def fast(settings: Settings) -> Settings:
-    return with_changes(settings, crawl={"batch_size": 5, "retry_after_cap_s": 0.2, "total_timeout_s": 2.0})
-
-
-def brand(settings: Settings, site: Site, start: str = "/page/0", **fields: Any) -> BrandConfig:
-    wanted = {"start_urls": (site.url(start),), "allow_hosts": (site.authority,), "rate": 0.0, **fields}
-    return make_brand("acme", wanted, settings.crawl)
-
-
-async def crawl(
-    settings: Settings,
-    stores: Stores,
-    config: BrandConfig,
-    on_progress: Callable[[Progress], None] = lambda _: None,
-    mode: Mode = Mode.DELTA,
-    workers: type[LocalWorkers] = LocalWorkers,
-) -> CrawlReport:
-    """Runs the crawl in a thread, for the site answers in this one."""
-
-    def run() -> CrawlReport:
-        with Lease(stores.ledger, config.name, label="test", ttl_s=60) as lease:
-            crawler = Crawler(stores.ledger, config, settings.crawl, workers(settings, config), on_progress)
-            return crawler.run(lease, mode)
-
-    return await asyncio.to_thread(run)
 
 
 async def test_every_page_that_links_reach_is_found_and_stored(fast: Settings, stores: Stores, site: Site) -> None:

@@ -10,10 +10,11 @@ from typing import Any
 
 import pytest
 
+from ray_app.breaker import Breaker, Limits
 from ray_app.config import CrawlSettings
 from ray_app.errors import ConfigError
 from ray_app.ingest.fetch import Fetcher, HostProfile
-from ray_app.records import FetchResult, FetchTask, UrlState
+from ray_app.records import FetchResult, FetchTask, Kind, UrlState
 from ray_app.testing.site import Page, Site, linked_pages
 from ray_app.testing.site.pages import LAST_MODIFIED
 
@@ -350,3 +351,70 @@ class TestUnreachable:
         task = FetchTask("acme", site.url("/ok").replace("http://", "https://"))
         (result,) = await fetcher.fetch_batch([task], profile(site))
         assert (result.state, result.reason) == (UrlState.QUEUED, "connect")
+
+    async def test_a_tls_handshake_that_never_ends(self, fetcher: Fetcher) -> None:
+        with socket.create_server(("127.0.0.1", 0)) as server:  # connections are made, and nobody speaks
+            name = f"127.0.0.1:{server.getsockname()[1]}"
+            task = FetchTask("acme", f"https://{name}/")
+            began = time.monotonic()
+            (result,) = await fetcher.fetch_batch([task], HostProfile(0.0, UA, (name,)))
+        assert (result.state, result.reason) in ((UrlState.QUEUED, "connect"), (UrlState.SKIPPED, "robots_unreachable"))
+        assert time.monotonic() - began < 10
+
+
+class TestBreaker:
+    async def test_a_host_that_does_not_answer_is_left_alone_then_probed(
+        self, fetcher: Fetcher, site: Site, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        gate = fetcher._transport.gate(site.url("/"))
+        gate.breaker = Breaker(Limits(failures=5, open_s=0.5, cap_s=1.0))
+        assert (await fetch(fetcher, site, "/ok")).reason == "ok"
+        slow = [FetchTask("acme", site.url(f"/slow-headers?n={n}")) for n in range(5)]
+        assert {r.reason for r in await fetcher.fetch_batch(slow, profile(site))} == {"timeout"}
+        site.requests.clear()
+        waiting = await fetcher.fetch_batch([FetchTask("acme", site.url("/ok"), attempts=2)] * 10, profile(site))
+        assert {(r.state, r.reason, r.status) for r in waiting} == {(UrlState.QUEUED, "host_down", 0)}
+        assert all(r.retry_at and r.retry_at > time.time() for r in waiting)
+        assert site.requests == [], "nobody was sent"
+        await asyncio.sleep(0.6)
+        assert (await fetch(fetcher, site, "/ok")).reason == "ok"
+        assert {r.reason for r in await fetcher.fetch_batch(slow[:1], profile(site))} == {"timeout"}
+        assert (await fetch(fetcher, site, "/ok")).reason == "ok", "a single failure opens nothing"
+
+
+class TestWalls:
+    async def test_a_guard_before_the_site_is_told_from_the_site(self, fetcher: Fetcher, site: Site) -> None:
+        site.pages["/guarded"] = Page(
+            b"<title>Just a moment...</title>", status=503, headers={"cf-mitigated": "challenge"}
+        )
+        result = await fetch(fetcher, site, "/guarded")
+        assert (result.state, result.reason, result.status) == (UrlState.FAILED, "bot_wall", 503)
+        assert (await fetch(fetcher, site, "/403")).reason == "http_4xx"
+
+    async def test_401_is_a_login_wall(self, fetcher: Fetcher, site: Site) -> None:
+        site.pages["/members"] = Page(b"Members only", status=401)
+        result = await fetch(fetcher, site, "/members")
+        assert (result.state, result.reason) == (UrlState.SKIPPED, "login_wall")
+
+
+class TestSitemapTasks:
+    async def test_a_robots_task_names_the_sitemaps_without_another_request(self, fetcher: Fetcher, site: Site) -> None:
+        site.pages["/robots.txt"] = Page(
+            b"Sitemap: /a.xml\nSitemap: https://b.example/b.xml\n", media_type="text/plain"
+        )
+        result = await fetch(fetcher, site, "/robots.txt", kind=Kind.ROBOTS)
+        assert result.sitemaps == (site.url("/a.xml"), "https://b.example/b.xml")
+        assert site.count("/robots.txt") == 1
+
+    async def test_without_one_the_usual_place_is_looked_at(self, fetcher: Fetcher, site: Site) -> None:
+        site.pages["/robots.txt"] = Page(status=404)
+        assert (await fetch(fetcher, site, "/robots.txt", kind=Kind.ROBOTS)).sitemaps == (site.url("/sitemap.xml"),)
+
+    async def test_what_robots_txt_names_it_cannot_forbid(self, fetcher: Fetcher, site: Site) -> None:
+        rules = b"User-agent: *\nDisallow: /\nSitemap: /named.xml\n"
+        site.pages |= {"/robots.txt": Page(rules, media_type="text/plain"), "/named.xml": Page(b"<urlset/>")}
+        site.pages["/sitemap.xml"] = Page(b"<urlset/>", media_type="application/x-gzip")
+        named = await fetch(fetcher, site, "/named.xml", kind=Kind.SITEMAP, depth=1)
+        guessed = await fetch(fetcher, site, "/sitemap.xml", kind=Kind.SITEMAP, depth=1)
+        assert (named.reason, named.body) == ("ok", b"<urlset/>")
+        assert guessed.reason == "robots"

@@ -28,7 +28,7 @@ from ray_app.ingest.clean import names
 from ray_app.ingest.lanes import HostProfile, Lane
 from ray_app.ingest.pacing import HostDown, HostPaused
 from ray_app.ingest.transport import Transport, reason_of
-from ray_app.ingest.urls import authority, host_and_port, normalise, origin
+from ray_app.ingest.urls import host_and_port, normalise, origin
 
 MAX_URL_CHARS = 8_192  # queries of search services are longer than any page's URL; servers refuse more
 RESOURCE_CAP_BYTES = 8 * 2**20  # of one script or answer; the largest bundles have 5 MB
@@ -145,7 +145,7 @@ class ResourceReader:
 
 def profile_for(task: ResourceTask, profile: HostProfile) -> HostProfile:
     """The profile without its secrets, unless the page itself is on a site that may see them."""
-    if not profile.headers or authority(task.page) in profile.headers_to:
+    if not profile.headers or origin(task.page) in profile.headers_to:
         return profile
     return replace(profile, headers=(), headers_to=frozenset())
 

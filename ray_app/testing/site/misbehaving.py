@@ -13,7 +13,7 @@ from email.utils import formatdate
 
 from aiohttp import web
 
-from ray_app.testing.site import scripted
+from ray_app.testing.site import endless, scripted
 from ray_app.testing.site.pages import HTML, html, pdf
 
 DRIP_S = 0.02  # pause between the bytes of a slow body
@@ -53,6 +53,7 @@ def routes() -> list[web.RouteDef]:
         web.get("/typeless-binary", _raw(b"", bytes(64))),
         web.get("/not-http", _not_http),
         web.get("/hang-up", _hang_up),
+        *endless.routes(),
         *scripted.routes(),
     ]
 

@@ -64,7 +64,7 @@ def pdf(text: str) -> bytes:
 
 
 def default_pages() -> dict[str, Page]:
-    """The well-behaved part of the site."""
+    """What the site serves from memory."""
     return {
         "/": Page(
             html("Home", links=("/ok", "/etag", "/last-modified", "/manual.pdf", "/redirect", "/private/secret"))
@@ -79,6 +79,10 @@ def default_pages() -> dict[str, Page]:
         ),
         "/noindex-header": Page(html("Hidden"), headers={"X-Robots-Tag": "noindex, nofollow"}),
         "/noindex-meta": Page(html("Hidden", links=("/ok",), head='<meta name="robots" content="noindex">')),
+        "/same": Page(html("OK", "A plain page about the MC-707 groovebox.", links=("/", "/ok?utm_source=self"))),
+        "/ok?print=1": Page(html("OK (print)", "Printed today.", head='<link rel="canonical" href="/ok">')),
+        "/broken.pdf": Page(b"%PDF-1.4 and nothing more", media_type="application/pdf"),
+        "/empty.pdf": Page(pdf(""), media_type="application/pdf"),
         "/canonical": Page(html("Canonical", head='<link rel="canonical" href="/ok">')),
         "/private/secret": Page(html("Private")),
         "/image.png": Page(b"\x89PNG\r\n\x1a\n" + bytes(64), media_type="image/png"),

@@ -10,8 +10,9 @@ from typing import Self
 from aiohttp import web
 from aiohttp.typedefs import Handler
 
-from ray_app.testing.site import misbehaving
-from ray_app.testing.site.pages import Page, default_pages
+from ray_app.testing.site import misbehaving, walls
+from ray_app.testing.site.expected import ELSEWHERE, FATES
+from ray_app.testing.site.pages import Page, default_pages, html
 
 DEFAULT_ROBOTS = "User-agent: *\nDisallow: /private/\nSitemap: /sitemap.xml\n"
 
@@ -32,7 +33,7 @@ class Site:
 
     def __init__(self, pages: Mapping[str, Page] | None = None, *, host: str = "127.0.0.1", log: bool = True) -> None:
         """``pages`` replaces the default ones; ``log=False`` keeps no requests, for measuring."""
-        self.pages = dict(default_pages() if pages is None else pages)
+        self.pages = dict(everything() if pages is None else pages)
         self.pages.setdefault("/robots.txt", Page(DEFAULT_ROBOTS.encode(), media_type="text/plain"))
         self.requests: list[Request] = []
         self._host = host
@@ -104,3 +105,9 @@ def _unchanged(request: web.Request, page: Page) -> bool:
     if page.etag and request.headers.get("If-None-Match") == page.etag:
         return True
     return bool(page.last_modified) and request.headers.get("If-Modified-Since") == page.last_modified
+
+
+def everything() -> dict[str, Page]:
+    """All pages, and ``/everything``, which links to every path whose fate is known."""
+    links = (*FATES, *ELSEWHERE)
+    return {**default_pages(), **walls.pages(), "/everything": Page(html("Everything", "All there is.", links))}

@@ -95,6 +95,8 @@ class TestHeaders:
         assert len(request_headers(task("https://help.example.com/x", *given), {})) == MAX_HEADERS
 
     def test_secrets_are_for_pages_of_their_site(self) -> None:
-        secret = replace(PROFILE, headers=(("X-Key", SecretStr("x")),), headers_to=frozenset(("help.example.com",)))
+        secret = replace(
+            PROFILE, headers=(("X-Key", SecretStr("x")),), headers_to=frozenset(("https://help.example.com",))
+        )
         assert profile_for(task(), secret) is secret
         assert profile_for(task(page="https://forum.example.com/"), secret) == PROFILE
