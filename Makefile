@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: demo test check format lint types unit clean
+.PHONY: demo test chaos check format lint types unit clean
 
 demo: $(STAMP)
 	$(BIN)/backline demo
@@ -12,6 +12,11 @@ demo: $(STAMP)
 test: $(STAMP)
 	$(MAKE) --no-print-directory lint types
 	$(BIN)/python -m pytest
+
+# Crawls under fire, to at least so many kills: make chaos KILLS=200 [SEED=N]
+KILLS ?= 200
+chaos: $(STAMP)
+	$(BIN)/python tests/chaos/crawl.py --kills $(KILLS) $(if $(SEED),--seed $(SEED))
 
 check: $(STAMP)
 	$(MAKE) --no-print-directory format lint types unit

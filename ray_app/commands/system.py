@@ -1,7 +1,8 @@
-"""The installation itself: init, up, down, restart, status, doctor, demo."""
+"""The installation itself: init, up, down, restart, status, doctor, selftest, demo."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -10,6 +11,7 @@ import typer
 from ray_app.commands.output import EXIT_FAILED, AsJson, emit, emit_lines, note, say, settings_for, table
 
 if TYPE_CHECKING:
+    from ray_app.commands.doctor import Finding
     from ray_app.config import Settings
 
 BRANDS_TEMPLATE = """\
@@ -31,7 +33,7 @@ MIB = 2**20
 
 def register(app: typer.Typer) -> None:
     """Add the commands of this module."""
-    for command in (init, doctor, up, down, restart, status, demo):
+    for command in (init, doctor, selftest, up, down, restart, status, demo):
         app.command()(command)
 
 
@@ -150,7 +152,17 @@ def doctor(as_json: AsJson = False) -> None:
     """Check this installation: versions, data directory, models, ports, services, secrets."""
     from ray_app.commands.doctor import diagnose
 
-    findings = diagnose(settings_for())
+    _show_findings(diagnose(settings_for()), as_json)
+
+
+def selftest(as_json: AsJson = False) -> None:
+    """Prove this installation: crawl a bundled site that misbehaves, index it, ask it. No key, no network."""
+    from ray_app.commands.selftest import run
+
+    _show_findings(run(), as_json)
+
+
+def _show_findings(findings: Sequence[Finding], as_json: bool) -> None:
     if as_json:
         emit_lines(finding.as_dict() for finding in findings)
     else:

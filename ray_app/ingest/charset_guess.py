@@ -52,7 +52,7 @@ _LANGUAGES: Final = {
     "ca": _Language("àèéíïòóúüç"),
     "pl": _Language("ąćęłńóśźż"),
     "cs": _Language("áčéěířšůýž", "ďňóťú"),
-    "sk": _Language("áčéíľšťúýž", "äďĺňóôŕ"),
+    "sk": _Language("áčéíľšúýž", "ťäďĺňóôŕ"),
     "hu": _Language("áéíóöőúüű"),
     "ro": _Language("ăâîşţ"),
     "hr": _Language("čćđšž"),
@@ -95,15 +95,23 @@ class _Wide(NamedTuple):
     language: str
     table: str  # codec whose first byte tells how common a character is
     ranks: tuple[tuple[int, int, float], ...]  # first byte from, to, worth
+    frequent: str = ""  # characters that make up a third of its text or more
 
+
+# Rows of Korean syllables are rows of everyday Chinese ideographs too; a handful of characters is told by the frequent.
+_KOREAN: Final = "이다는을의에가고하로지사도기를한은시으라있니리어자나정수서대보제인일해그스용음전만여오부면동아트주상합드우"
+_CHINESE: Final = (
+    "的一是不了在有人这中大为上个我以要他时来用们生到作地于出就分对成会可主发动同也能下过子说面而方后多定行法所得"
+    "进等部度如自理小现实加都体制机当使点本好应开合其前全表间与关各重新内数明或但第系最通提程文件设管统接"
+)
 
 # The national standards put kana, syllables and everyday ideographs into rows of their own.
 _JAPANESE: Final = ((0xA4, 0xA5, 1.0), (0xB0, 0xCF, 0.6), (0xA1, 0xA3, 0.3), (0xD0, 0xF4, -0.3))
 _WIDE: Final = {
     "cp932": _Wide("ja", "euc_jp", _JAPANESE),
     "euc_jp": _Wide("ja", "euc_jp", _JAPANESE),
-    "cp949": _Wide("ko", "euc_kr", ((0xB0, 0xC8, 1.0), (0xA1, 0xA3, 0.3), (0xCA, 0xFD, -0.4))),
-    "gb18030": _Wide("zh", "gb2312", ((0xB0, 0xD7, 0.7), (0xA1, 0xA3, 0.3), (0xD8, 0xF7, -0.2))),
+    "cp949": _Wide("ko", "euc_kr", ((0xB0, 0xC8, 0.7), (0xA1, 0xA3, 0.3), (0xCA, 0xFD, -0.4)), _KOREAN),
+    "gb18030": _Wide("zh", "gb2312", ((0xB0, 0xD7, 0.7), (0xA1, 0xA3, 0.3), (0xD8, 0xF7, -0.2)), _CHINESE),
     "big5hkscs": _Wide("zh", "big5", ((0xA4, 0xC6, 0.8), (0xA1, 0xA3, 0.3), (0xC9, 0xF9, -0.3))),
 }
 _OUTSIDE = -0.5  # a character that the national standard does not have
@@ -230,6 +238,8 @@ def _wide_score(sample: bytes, name: str, lang: str) -> float:
 
 
 def _rank(char: str, encoding: _Wide) -> float:
+    if char in encoding.frequent:
+        return 1.0
     raw = char.encode(encoding.table, "ignore")
     if len(raw) != 2:
         return _OUTSIDE
