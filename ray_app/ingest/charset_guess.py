@@ -104,6 +104,10 @@ _CHINESE: Final = (
     "的一是不了在有人这中大为上个我以要他时来用们生到作地于出就分对成会可主发动同也能下过子说面而方后多定行法所得"
     "进等部度如自理小现实加都体制机当使点本好应开合其前全表间与关各重新内数明或但第系最通提程文件设管统接"
 )
+_TRADITIONAL: Final = (
+    "的一是不了在有人這中大為上個我以要他時來用們生到作地於出就分對成會可主發動同也能下過子說面而方後多定行法所得"
+    "進等部度如自理小現實加都體制機當使點本好應開合其前全表間與關各重新內數明或但第系最通提程文件設管統接"
+)
 
 # The national standards put kana, syllables and everyday ideographs into rows of their own.
 _JAPANESE: Final = ((0xA4, 0xA5, 1.0), (0xB0, 0xCF, 0.6), (0xA1, 0xA3, 0.3), (0xD0, 0xF4, -0.3))
@@ -112,7 +116,7 @@ _WIDE: Final = {
     "euc_jp": _Wide("ja", "euc_jp", _JAPANESE),
     "cp949": _Wide("ko", "euc_kr", ((0xB0, 0xC8, 0.7), (0xA1, 0xA3, 0.3), (0xCA, 0xFD, -0.4)), _KOREAN),
     "gb18030": _Wide("zh", "gb2312", ((0xB0, 0xD7, 0.7), (0xA1, 0xA3, 0.3), (0xD8, 0xF7, -0.2)), _CHINESE),
-    "big5hkscs": _Wide("zh", "big5", ((0xA4, 0xC6, 0.8), (0xA1, 0xA3, 0.3), (0xC9, 0xF9, -0.3))),
+    "big5hkscs": _Wide("zh", "big5", ((0xA4, 0xC6, 0.7), (0xA1, 0xA3, 0.3), (0xC9, 0xF9, -0.3)), _TRADITIONAL),
 }
 _OUTSIDE = -0.5  # a character that the national standard does not have
 _PAIRED = 0.05  # bytes that form pairs all along do so by chance less often than letters look right by chance

@@ -197,7 +197,7 @@ def crawl_under_fire(field: Battlefield, fire: Fire, brand: str, mode: str, poin
             armed, calm_until = "", time.monotonic() + CALM_S
         if not armed and points and time.monotonic() > calm_until:
             armed = points.pop(0)
-            fire.arm(armed, 1 if armed.startswith(("lease", "cycle")) else draw.randint(1, 3))
+            fire.arm(armed, 1 if armed.startswith(("lease", "cycle", "sitemap")) else draw.randint(1, 3))
         working = time.monotonic() - started > START_S
         if working and not (points or armed) and time.monotonic() - shot_at > draw.expovariate(1 / gap_s):
             fire.shoot(psutil.Process(driver.pid), field.cluster)
