@@ -1,19 +1,23 @@
 """How far URLs, robots.txt, encodings and traps agree with what others have written down; exit status 1 if they do not.
 
-python benchmarks/conformance.py FOLDER [--sites FOLDER]
+python benchmarks/conformance.py FOLDER [SITES]
 
-FOLDER holds url/, robots/, html/ and sites/manifests/; --sites the unpacked documentation sites (sites/get.sh).
+FOLDER holds url/, robots/, html/, scale/, retrieval/ and sites/manifests/; SITES the unpacked documentation sites
+(sites/get.sh).
 """
 
 from __future__ import annotations
 
 import argparse
+import codecs
+import gzip
 import json
 import re
 import sys
 import tarfile
 from collections import Counter
 from collections.abc import Callable, Iterator
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +41,22 @@ _ABSOLUTE = re.compile(r"\s*https?:", re.IGNORECASE)
 _CASE = re.compile(rb"#data\n(.*?)\n#encoding\n([^\n]*)", re.DOTALL)
 _DECLARATION = re.compile(rb"(?:charset|encoding)\s*=\s*[\"']?[\w-]+", re.IGNORECASE)
 _MANIFEST = re.compile(r"\d+\t(.*)")
+# The encodings in which each language was written before UTF-8.
+LEGACY = {
+    "ko": "euc_kr",
+    "ja": "cp932 euc_jp",
+    "zh": "gbk",
+    "ru": "cp1251 koi8-r iso8859-5 cp866",
+    "pl": "cp1250 iso8859-2",
+    "tr": "cp1254",
+    "he": "cp1255",
+    "ar": "cp1256 iso8859-6",
+    **dict.fromkeys(["da", "de", "es", "et", "fr", "gl", "it", "nb", "nl", "pt"], "cp1252"),
+}
+RETRIEVAL = {"hebrew": "he", "xquad-ar": "ar", "xquad-de": "de"}
+PASSAGES = 300  # of each language
+LEGACY_LETTERS = 4  # bytes beyond ASCII that a passage must have to be a case at all
+GUESSED_RIGHT = 0.98  # of the passages; fewer is an error
 
 
 class Tally:
@@ -46,13 +66,22 @@ class Tally:
         self.title = title
         self.agreed: Counter[str] = Counter()
         self.deliberate: Counter[str] = Counter()
+        self.not_ours: Counter[str] = Counter()
+        self.missed: Counter[str] = Counter()  # of what can only be guessed
         self.wrong: list[str] = []
 
     def print(self) -> None:
-        total = self.agreed.total() + self.deliberate.total() + len(self.wrong)
+        counted = {
+            "agree": self.agreed,
+            "differ on purpose": self.deliberate,
+            "are not ours": self.not_ours,
+            "are missed": self.missed,
+        }
+        total = sum(counts.total() for counts in counted.values()) + len(self.wrong)
         print(f"\n{self.title}: {total} cases, {len(self.wrong)} disagree")
-        for heading, counts in (("agree", self.agreed), ("differ on purpose", self.deliberate)):
-            print(f"  {heading}: {counts.total()}")
+        for heading, counts in counted.items():
+            if counts:
+                print(f"  {heading}: {counts.total()}")
             for reason, count in counts.most_common():
                 print(f"    {count:6} {reason}")
         for line in self.wrong:
@@ -72,7 +101,7 @@ def urls(folder: Path) -> Iterator[Tally]:
 def _url(case: dict[str, Any], tally: Tally) -> None:
     base = case.get("base") or ""
     if base and not base.startswith(("http:", "https:", "about:")) and not _ABSOLUTE.match(case["input"]):
-        tally.deliberate["the base is no http(s) page: not a case of ours"] += 1
+        tally.not_ours["the base is no http(s) page"] += 1
         return
     found, refused = _normalised(case["input"], base if base.startswith("http") else "")
     expected = case.get("href", "")
@@ -123,7 +152,7 @@ def robots(folder: Path) -> Iterator[Tally]:
         rules = Robots.parse(case["robots"].encode("utf-8", "replace"))
         ask = _ROBOTS.get(case["kind"])
         if ask is None:  # Host and Visit-time are no part of RFC 9309 and nothing here obeys them
-            tally.deliberate[f"{case['kind']} is not read"] += 1
+            tally.not_ours[f"{case['kind']} is not read"] += 1
         else:
             found, expected = ask(rules, case["args"]), _robots_answer(case["kind"], case["expect"])
             _note(tally, found == expected, case["kind"], f"{case['test']}: {found} for {expected}")
@@ -149,27 +178,76 @@ def _robots_answer(kind: str, expected: Any) -> object:
 
 
 def encodings(folder: Path) -> Iterator[Tally]:
-    """The encoding cases of html5lib; the one with a script is for browsers that run it."""
+    """The encoding cases of html5lib: what is declared, and what the bytes are read in."""
     with tarfile.open(folder / "html" / "html5lib-tests.tar.gz") as archive:
         for member in archive:
             handle = archive.extractfile(member)
             if not member.name.endswith(".dat") or handle is None:
                 continue
-            tally = Tally(f"html/{member.name}")
+            declared, read = Tally(f"declared, html/{member.name}"), Tally(f"read, html/{member.name}")
             for case in _CASE.finditer(handle.read()):
-                _encoding(case[1], case[2].decode(), tally)
-            yield tally
+                _declared(case[1], charset.lookup(case[2].decode()), declared)
+                _read(case[1], charset.lookup(case[2].decode()), read)
+            yield from (declared, read)
 
 
-def _encoding(body: bytes, label: str, tally: Tally) -> None:
-    found, expected = charset.choose(body), charset.lookup(label)
-    same_text = body.decode(found, "replace") == body.decode(expected, "replace")
-    if found != expected and same_text:
-        tally.agreed["another name for the same text (ASCII)"] += 1
-    elif found == "utf-8" and not same_text and charset.prescan(body) == expected:
-        tally.deliberate["the declaration is a lie: the bytes are UTF-8"] += 1
+def _declared(body: bytes, expected: str, tally: Tally) -> None:
+    found = charset.prescan(body) or charset_guess.FALLBACK
+    if body.startswith(codecs.BOM_UTF8):
+        tally.not_ours["a byte-order mark, which is looked at before"] += 1
+    elif found != expected and b"document.write" in body:
+        tally.not_ours["only a script declares it"] += 1
+    elif found != expected and len(body) > charset.SNIFF_BYTES:
+        tally.deliberate["declared too late; read only if nothing else fits"] += 1
     else:
         _note(tally, found == expected, "the same", f"{body[-200:]!r}: {found} for {expected}")
+
+
+def _read(body: bytes, expected: str, tally: Tally) -> None:
+    found = charset.choose(body)
+    if found == expected:
+        tally.agreed["the same"] += 1
+    elif body.isascii():
+        tally.agreed["ASCII, the same text in any of them"] += 1
+    elif found == "utf-8" and charset.prescan(body) == expected:
+        tally.deliberate["the declaration is a lie: the bytes are UTF-8"] += 1
+    else:
+        tally.wrong.append(f"{body[-200:]!r}: {found} for {expected}")
+
+
+def guesses(folder: Path) -> Iterator[Tally]:
+    """Passages in encodings that they do not name, most of the languages from manuals that are partly English."""
+    tally = Tally("guessed encodings")
+    for lang, text in _passages(folder):
+        for name in LEGACY[lang].split():
+            body = text.encode(name, "ignore")
+            if sum(byte > 0x7F for byte in body) < LEGACY_LETTERS or body.decode(name) != text:
+                continue
+            found = charset.choose(body)
+            if body.decode(found, "replace") == text:
+                tally.agreed[f"{lang} in {name}"] += 1
+            else:
+                tally.missed[f"{lang} in {name} is read as {found}"] += 1
+    right, missed = tally.agreed.total(), tally.missed.total()
+    if right < GUESSED_RIGHT * (right + missed):
+        tally.wrong.append(f"{missed} of {right + missed} are missed")
+    yield tally
+
+
+def _passages(folder: Path) -> Iterator[tuple[str, str]]:
+    """Language and text, the first few hundred of each language."""
+    taken: Counter[str] = Counter()
+    with gzip.open(folder / "scale" / "passages.jsonl.gz", "rt") as lines:
+        for line in lines:
+            passage = json.loads(line)
+            lang = str(passage["metadata"].get("lang"))[:2].lower()
+            if lang in LEGACY and taken[lang] < PASSAGES:
+                taken[lang] += 1
+                yield lang, passage["text"]
+    for name, lang in RETRIEVAL.items():
+        with (folder / "retrieval" / name / "corpus.jsonl").open() as lines:
+            for line in islice(lines, PASSAGES):
+                yield lang, json.loads(line)["text"]
 
 
 def site_encodings(sites: Path) -> Iterator[Tally]:
@@ -208,10 +286,10 @@ def main() -> int:
     """Print every tally; 0 when nothing disagrees."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("folder", type=Path)
-    parser.add_argument("--sites", type=Path, help="unpacked documentation sites")
+    parser.add_argument("sites", type=Path, nargs="?", help="unpacked documentation sites")
     arguments = parser.parse_args()
     folder: Path = arguments.folder
-    tallies = [*urls(folder), *robots(folder), *encodings(folder), *reachable(folder)]
+    tallies = [*urls(folder), *robots(folder), *encodings(folder), *guesses(folder), *reachable(folder)]
     if arguments.sites:
         tallies += site_encodings(arguments.sites)
     for tally in tallies:
