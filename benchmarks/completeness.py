@@ -2,7 +2,7 @@
 
 python benchmarks/completeness.py SITES MANIFESTS [--site csound ...]
 
-SITES holds the sites as `get.sh` of the data unpacks them, MANIFESTS for each a NAME.reachable.txt of "depth path" lines.
+SITES holds the sites as `get.sh` of the data unpacks them, MANIFESTS for each NAME.reachable.txt: "depth path" lines.
 Prints for each site what only one side has, and why, in the words of `backline why`.
 """
 

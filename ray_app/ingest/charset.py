@@ -11,7 +11,7 @@ from ray_app.ingest.clean import names
 SNIFF_BYTES = 4096  # browsers look at 1,024; pages with a long comment on top declare later
 LATE_BYTES = 128 * 1024  # searched only of pages that are in no encoding that they name, nor in UTF-8
 WIDE_SHARE = 0.05  # NULs in every second byte; a page in any other encoding has none
-CERTAIN_BYTES = 8  # continuation bytes in their places; text of another encoding has one by chance in six, at most
+CERTAIN_BYTES = 6  # of valid UTF-8, behind first ones; by chance one in five characters of GBK has one, of others fewer
 
 # Labels that mean something else on the web than to Python, or nothing to Python
 # (https://encoding.spec.whatwg.org/#names-and-labels).

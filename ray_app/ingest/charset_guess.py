@@ -1,8 +1,8 @@
 """Which legacy encoding undeclared bytes are in, told from the letters that each encoding makes of them.
 
 A wrong encoding shows: letters that no language uses together, capitals inside words, signs between letters, rare
-ideographs. charset-normalizer was measured and not taken: of 763 stretches of documentation in 27 legacy encodings and
-languages, 60 to 8,000 letters long, it read 70% as they were meant, this 99%.
+ideographs. charset-normalizer was measured and not taken: of 3,633 passages in 15 legacy encodings
+(benchmarks/conformance.py) it read 83% as they were meant, this 99.8%.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ _LANGUAGES: Final = {
     "ca": _Language("àèéíïòóúüç"),
     "pl": _Language("ąćęłńóśźż"),
     "cs": _Language("áčéěířšůýž", "ďňóťú"),
-    "sk": _Language("áčéíľšúýž", "ťäďĺňóôŕ"),
+    "sk": _Language("áčéíľšťúýž", "äďĺňóôŕ"),
     "hu": _Language("áéíóöőúüű"),
     "ro": _Language("ăâîşţ"),
     "hr": _Language("čćđšž"),
@@ -99,7 +99,9 @@ class _Wide(NamedTuple):
 
 
 # Rows of Korean syllables are rows of everyday Chinese ideographs too; a handful of characters is told by the frequent.
-_KOREAN: Final = "이다는을의에가고하로지사도기를한은시으라있니리어자나정수서대보제인일해그스용음전만여오부면동아트주상합드우"
+_KOREAN: Final = (
+    "이다는을의에가고하로지사도기를한은시으라있니리어자나정수서대보제인일해그스용음전만여오부면동아트주상합드우"
+)
 _CHINESE: Final = (
     "的一是不了在有人这中大为上个我以要他时来用们生到作地于出就分对成会可主发动同也能下过子说面而方后多定行法所得"
     "进等部度如自理小现实加都体制机当使点本好应开合其前全表间与关各重新内数明或但第系最通提程文件设管统接"
@@ -124,6 +126,7 @@ _PAIRED = 0.05  # bytes that form pairs all along do so by chance less often tha
 # No character has a byte below "0" in it, nor one from ":" to "?": words may be cut there.
 _WORD = re.compile(rb"[\x30-\x39\x40-\xff]+")
 _HTML_LANG = re.compile(rb"<html\s[^>]*?lang\s*=\s*[\"']?\s*([A-Za-z]{2})", re.IGNORECASE)
+_UNUSUAL = frozenset("Ť")  # begins next to no word, and is what ISO-8859-2 makes of every «
 _QUOTES = frozenset("\u00a0«»“”„‘’‚–—…·•\u00ad")  # stand beside words of any language
 _MARKS = frozenset("©®™°§€£¿¡¶×")  # likewise, but not right beside a letter that is not ASCII
 _JAPANESE_ESCAPES = (b"\x1b$B", b"\x1b$@", b"\x1b(J")
@@ -182,6 +185,8 @@ def _letter(char: str, language: _Language) -> float:
     if char in _QUOTES or char in _MARKS:
         return _QUOTE
     small = char.lower()
+    if char in _UNUSUAL:
+        return _FOREIGN
     if small in language.common:
         return 1.0 if small == char else _CAPITAL
     if small in language.seldom:

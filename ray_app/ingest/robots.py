@@ -21,8 +21,8 @@ UNREACHABLE_TTL_S = 10.0  # a site that failed is asked again soon; its pages wa
 PARSE_ASIDE_BYTES = 64 * 1024  # a larger file takes over 20 ms to parse, which would stop every other host
 
 _WIDE = {codecs.BOM_UTF16_LE: "utf-16-le", codecs.BOM_UTF16_BE: "utf-16-be"}  # "Unicode" of older Windows editors
-# "User-agent: Backline/0.1 (…)" is wrong by the RFC, common, and plain in what it means.
-_VERSION = re.compile(r"^([ \t]*+user[ -]?agent[^\r\n#/]*+)/[^\r\n#]*", re.IGNORECASE | re.MULTILINE)
+# "User-agent: Backline/0.1 (…)" is wrong by the RFC, common, and plain in what it means. So is "Backline (…)".
+_VERSION = re.compile(r"^([ \t]*+user[ -]?agent[ \t]*+:[ \t]*+[^\s#/]++)[ \t/][^\r\n#]*", re.IGNORECASE | re.MULTILINE)
 _AGENT = re.compile(r"[ \t]*+user[ -]?agent", re.IGNORECASE)
 _COMPATIBLE = re.compile(r"mozilla/.*?\(compatible;\s*([^\s/;)]+)", re.IGNORECASE)
 

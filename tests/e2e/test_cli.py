@@ -99,14 +99,72 @@ def test_killed_at_any_moment_the_same_command_completes_it(folder: Path, site: 
     assert outcome(folder, "killed") == outcome(folder, "pellandine")
 
 
+def test_ctrl_c_stops_within_seconds_and_the_same_command_goes_on(folder: Path, site: DemoSite) -> None:
+    command = [BACKLINE, *ingest_arguments(site, "stopped", rate="8")]
+    process = subprocess.Popen(
+        command, cwd=folder, env=environment(folder), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    assert process.stderr
+    for line in process.stderr:
+        if '"crawl_progress"' in line and json.loads(line)["handled"] >= 3:
+            break
+    children = psutil.Process(process.pid).children(recursive=True)
+    asked = time.monotonic()
+    process.send_signal(signal.SIGINT)
+    _, told = process.communicate(timeout=20)
+    assert time.monotonic() - asked < 5
+    assert process.returncode == 130
+    assert "The same command goes on where it stopped." in told
+    assert "Traceback" not in told
+    _, alive = psutil.wait_procs(children, timeout=20)
+    assert alive == []
+    done = json.loads(backline(folder, *ingest_arguments(site, "stopped"), "--json"))["brands"][0]
+    assert done["crawl"]["resumed"]
+    assert outcome(folder, "stopped") == outcome(folder, "pellandine")
+
+
+def test_many_brands_side_by_side_show_each_and_one_table(folder: Path, site: DemoSite) -> None:
+    names = [f"many-{number}" for number in range(10)]
+    brands = {name: {"start_urls": [site.urls()["pellandine"]], "allow_hosts": ["127.0.0.1"]} for name in names}
+    (folder / "many.yaml").write_text(
+        json.dumps({"brands": {**brands, "dead": {"start_urls": ["http://127.0.0.1:9/"]}}})
+    )
+    wanted = [option for name in (*names, "dead") for option in ("--brand", name)]
+    done = subprocess.run(
+        [BACKLINE, "crawl", *wanted, "--rate", "0", "--allow-host", "127.0.0.1"],
+        cwd=folder,
+        env=environment(folder) | {"BACKLINE_BRANDS_FILE": "many.yaml"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    progress = [json.loads(line) for line in done.stderr.splitlines() if '"crawl_progress"' in line]
+    assert {one["brand"] for one in progress if one["done"]} == {*names, "dead"}
+    table = done.stdout[done.stdout.index("brand ") :].splitlines()
+    assert len(table) == 12
+    assert table[0].split()[:3] == ["brand", "URLs", "new"]
+    assert all(outcome(folder, name) == outcome(folder, "pellandine") for name in names[:2])
+
+
+def test_selftest_proves_an_install(folder: Path) -> None:
+    findings = [json.loads(line) for line in backline(folder, "selftest", "--json").splitlines()]
+    assert {finding["state"] for finding in findings} == {"ok"}
+    assert {"crawl.fates", "crawl.hidden", "index", "answer.extractive", "answer.llm"} <= {f["name"] for f in findings}
+
+
 def test_commands_that_look(folder: Path, site: DemoSite) -> None:
     url = site.urls()["pellandine"]
     assert "start URL" in backline(folder, "why", url)
     assert "robots.txt does not allow it" in backline(folder, "why", url + "internal/dealer-notes.html")
     names = [json.loads(line)["brand"] for line in backline(folder, "brands", "--json").splitlines()]
-    assert names == ["killed", "pellandine"]
+    assert {"killed", "pellandine"} <= set(names)
+    (covered,) = map(json.loads, backline(folder, "coverage", "--brand", "pellandine", "--json").splitlines())
+    assert covered["documents"] == covered["indexed"] > 10
+    assert covered["reasons"]["skipped"]["robots"] == 1
+    robots = backline(folder, "urls", "--brand", "pellandine", "--reason", "robots", "--json").splitlines()
+    assert [json.loads(line)["url"] for line in robots] == [url + "internal/dealer-notes.html"]
     generations = backline(folder, "index", "list", "--json").splitlines()
-    assert [json.loads(line)["live"] for line in generations] == [True, True]
+    assert all(json.loads(line)["live"] for line in generations)
     hits = json.loads(backline(folder, "search", "E-07", "--brand", "pellandine", "--json"))["hits"]
     assert any("E-07" in hit["text"] for hit in hits[:3])
     assert len(backline(folder, "schedule", "list", "--json").splitlines()) == 7
@@ -122,6 +180,8 @@ def test_commands_that_look(folder: Path, site: DemoSite) -> None:
         (["crawl", "--brand", "Bad Name", "--url", "http://x.example/"], 2, "a-z"),
         (["crawl", "--brand", "x", "--url", "ftp://x.example/"], 2, "http"),
         (["why", "http://never.example/"], 2, "No crawl has ever seen"),
+        (["urls", "--brand", "pellandine", "--reason", "because"], 2, "Reasons are"),
+        (["crawl", "--brand", "pellandine", "--full", "--retry-failed"], 2, "exclude each other"),
         (["eval", "--beir", "/nowhere"], 2, "nowhere"),
     ],
 )

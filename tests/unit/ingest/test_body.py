@@ -131,8 +131,8 @@ class Chunks:
 
 def bomb(wbits):
     packer = zlib.compressobj(9, wbits=wbits)
-    block = bytes(2**20)
-    return b"".join([packer.compress(block) for _ in range(1024)]) + packer.flush()
+    head, block = packer.compress(b"") + packer.flush(zlib.Z_FULL_FLUSH), bytes(2**24)
+    return head + 64 * (packer.compress(block) + packer.flush(zlib.Z_FULL_FLUSH))  # each block stands by itself
 
 async def grow(encoding, body, cap):
     try:

@@ -27,6 +27,7 @@ from ray_app.ingest.charset_guess import FALLBACK, guess
         ("한국어 문서".encode("euc-kr"), "euc-kr", "한국어 문서"),
         ("日本語の説明".encode("cp932"), "Shift_JIS", "日本語の説明"),
         ("“x”".encode("cp1252"), "", "“x”"),
+        ("<p>plain markup</p>".encode("utf-16-le"), "", "<p>plain markup</p>"),
         (b"a\xff", "utf-7", "aÿ"),
         (b"a", "hex", "a"),
         (b"", "no-such-charset\x00", ""),
@@ -41,6 +42,50 @@ def test_a_declaration_in_the_page_counts_after_the_header() -> None:
     assert decode(page).endswith("Привет")
     assert decode('<?xml version="1.0" encoding="koi8-r"?><p>Привет'.encode("koi8-r")).endswith("Привет")
     assert decode("<meta charset=koi8-r>Привет".encode("cp1251"), "cp1251").endswith("Привет")
+
+
+@pytest.mark.parametrize(
+    "declared", ["koi8-r", "windows-1251", "iso-8859-8", "euc-kr", "gbk", "big5", "shift_jis", "utf-16", "iso-2022-jp"]
+)
+@pytest.mark.parametrize(
+    "text", ["Привет, мир!", "한국어 문서", "日本語の説明", "按住电源按钮", "Größe, Maße, für Geräte: früh"]
+)
+def test_utf8_is_read_as_such_whatever_is_declared(declared: str, text: str) -> None:
+    assert decode(f"<p>{text}".encode(), declared) == f"<p>{text}"
+    page = f"<meta charset={declared}><p>{text}"
+    assert decode(page.encode()) == page
+
+
+def test_a_word_that_is_utf8_by_chance_is_read_as_declared() -> None:
+    assert "小通".encode("gbk").decode() == "Сͨ"
+    assert decode("小通".encode("gbk"), "gbk") == "小通"
+
+
+@pytest.mark.parametrize(
+    ("encoding", "declared", "lang"),
+    [
+        ("windows-1251", "utf-8", "ru"),
+        ("euc-kr", "utf-8", "ko"),
+        ("shift_jis", "euc-jp", "ja"),
+        ("gbk", "utf-8", "zh"),
+        ("windows-1255", "utf-16", "he"),
+        ("windows-1252", "big5", "fr"),
+        ("windows-1256", "iso-2022-jp", "ar"),
+    ],
+)
+def test_a_declaration_that_the_bytes_contradict(encoding: str, declared: str, lang: str) -> None:
+    assert decode(TEXTS[lang].encode(encoding), declared) == TEXTS[lang]
+    page = f"<meta charset={declared}><p>{TEXTS[lang]}"
+    assert decode(page.encode(encoding)) == page
+
+
+@pytest.mark.parametrize(
+    "rest", ["ж".encode("cp1251") * 3, b"\x00" * 30, b"\xed\xa0\x80", b"\xf4\x90\x80\x80", b"\xd0"]
+)
+def test_what_is_broken_leaves_the_rest_as_it_is(rest: bytes) -> None:
+    text = decode("Привет ".encode() * 20 + rest)
+    assert text.count("Привет") == 20
+    assert text.encode().decode() == text
 
 
 def test_one_broken_byte_does_not_change_the_encoding() -> None:
@@ -58,7 +103,11 @@ def test_a_late_declaration_counts_when_nothing_else_fits() -> None:
 @pytest.mark.parametrize(
     ("label", "name"),
     [
-        (' "Latin1" ', "cp1252"),
+        (" Latin1\n", "cp1252"),
+        ('koi8-r"', ""),  # Python would take it
+        ("koi8 r", ""),
+        ("utf-8\x00", ""),
+        ("hz-gb-2312", ""),
         ("GB2312", "gb18030"),
         ("iso-8859-8-i", "iso8859-8"),
         ("x-unicode20utf8", "utf-8"),
@@ -198,6 +247,23 @@ class TestUndeclared:
     def test_signs_alone_are_western(self, text: str) -> None:
         assert guess(text.encode("cp1252")) == FALLBACK
 
+    @pytest.mark.parametrize(
+        ("encoding", "text"),
+        [
+            ("cp1252", "Perché «Rendere sicuro» è possibilità di «Modificare»"),
+            ("gbk", "正确的挂接分区"),
+            ("gbk", "第 4 节 “Using packages”"),
+            ("euc-kr", "안전한 설치 방법"),
+            ("windows-1253", "Άνοιγμα αρχείου. Άκυρο όνομα. Άγνωστος χρήστης."),
+            (
+                "windows-1250",
+                "Hiányosan öltözött emberi karakterek. " * 3 + "Megfelelő kezelőfelület, frissítések, képernyő.",
+            ),
+        ],
+    )
+    def test_what_is_easily_mistaken(self, encoding: str, text: str) -> None:
+        assert decode(text.encode(encoding)) == text
+
     def test_the_language_of_the_page_tips_the_scales(self) -> None:
         short = "Dôležité".encode("cp1250")
         assert decode(b"<html lang=sk><p>" + short).endswith("Dôležité")
@@ -209,6 +275,14 @@ class TestUndeclared:
         started = time.process_time()
         guess(body)
         assert time.process_time() - started < 1.0
+
+    @pytest.mark.parametrize("declared", ["", "utf-8", "gb18030", "iso-2022-jp"])
+    @pytest.mark.parametrize(("encoding", "lang"), [("euc-kr", "ko"), ("cp1251", "ru"), ("cp1252", "fr")])
+    def test_five_megabytes_take_a_fraction_of_a_second(self, encoding: str, lang: str, declared: str) -> None:
+        body = (TEXTS[lang].encode(encoding) + b" ") * 100_000
+        started = time.process_time()
+        decode(body[:5_000_000], declared)
+        assert time.process_time() - started < 1.5  # measured: 0.6 at most
 
 
 @pytest.mark.parametrize(

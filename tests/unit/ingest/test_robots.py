@@ -64,6 +64,9 @@ def test_product_token(user_agent: str, token: str) -> None:
         ("Backline/0.1 (+https://example.com/bot)", True),
         ("Backline # the support crawler", True),
         ("Backline*", True),
+        ("back", True),  # the RFC asks for the whole name; in practice a short one means a family
+        ("Backline (+https://example.com/bot)", True),
+        ("Backline\tbot", True),
         ("bot", False),  # stands in the address of our header, not in our name
         ("example", False),
         ("https", False),
@@ -129,6 +132,25 @@ def test_which_groups_are_ours(name: str, is_ours: bool) -> None:
         ("User-agent: *\nDisallow: /a%2Fb", "/a/b", True),
         ("User-agent: *\nDisallow: /a/b", "/a%2Fb", True),
         ("User-agent: *\nDisallow: /a%2Ab", "/axb", True),
+        # The examples of the RFC, 2.2.2 and 2.2.3.
+        ("User-agent: *\nDisallow: /foo/bar?baz=quz", "/foo/bar?baz=quz", False),
+        ("User-agent: *\nDisallow: /foo/bar/ツ", "/foo/bar/%E3%83%84", False),
+        ("User-agent: *\nDisallow: /foo/bar/%62%61%7A", "/foo/bar/baz", False),
+        ("User-agent: *\nDisallow: /path/file-with-a-%2A.html", "/path/file-with-a-*.html", False),
+        ("User-agent: *\nDisallow: /path/file-with-a-%2A.html", "/path/file-with-a-b.html", True),
+        ("User-agent: *\nDisallow: /path/foo-%24", "/path/foo-$", False),
+        ("User-agent: *\nDisallow: /path/foo-%24", "/path/foo-", True),
+        ("User-agent: *\nAllow: /this/*/exactly\nDisallow: /", "/this/is/exactly", True),
+        # Half an escape stands for itself.
+        ("User-agent: *\nDisallow: /a%2", "/a%2", False),
+        ("User-agent: *\nDisallow: /a%zz", "/a%zz", False),
+        # Paths tell capitals apart, the words of the file do not.
+        ("user-AGENT: *\nDISALLOW: /A", "/a", True),
+        ("user-AGENT: *\nDISALLOW: /A", "/A", False),
+        # Groups may stand in any order; lines that mean nothing end none and are in nobody's way.
+        ("User-agent: backline\nDisallow: /\n\nUser-agent: *\nAllow: /", "/a", False),
+        ("User-agent: x\nFoo: bar\nUser-agent: backline\nDisallow: /a", "/a", False),
+        ("User-agent: backline\nDisallow: /a\nSitemap: /s.xml\nDisallow: /b", "/b", False),
         # Nothing that can be read forbids nothing; robots.txt itself is always allowed.
         ("", "/a", True),
         ("\n\n# nothing\n", "/a", True),
@@ -166,6 +188,16 @@ def test_only_whole_lines_of_the_first_512_kib_count() -> None:
     assert not allowed(body, "/first")
     assert allowed(body, "/cut")
     assert allowed(body, "/late")
+
+
+def test_a_rule_at_the_end_of_500_kib_counts() -> None:
+    """RFC 9309, 2.5."""
+    head, rule = b"User-agent: *\n", b"\nDisallow: /last\n"
+    body = head + b"#" * (500 * 1024 - len(head) - len(rule)) + rule
+    assert len(body) == 500 * 1024
+    assert not allowed(body, "/last")
+    rules = head + b"".join(b"Allow: /%06d\n" % i for i in range(33_000)) + rule
+    assert not allowed(rules, "/last")
 
 
 def test_hostile_patterns_are_matched_in_no_time() -> None:
