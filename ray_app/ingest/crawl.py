@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 
 from ray_app.config import CrawlSettings
@@ -63,10 +62,10 @@ class CrawlReport:
         self.stored += outcome.page is not None
 
     @property
-    def errors(self) -> Counter[str]:
+    def errors(self) -> dict[str, int]:
         """Failed URLs by reason."""
         failed = f"{UrlState.FAILED}/"
-        return Counter({k.removeprefix(failed): n for k, n in self.reasons.items() if k.startswith(failed)})
+        return {k.removeprefix(failed): n for k, n in self.reasons.items() if k.startswith(failed)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +78,7 @@ class Progress:
     under_way: int
     waiting: int
     failed: int
-    errors: Mapping[str, int]  # by reason
+    errors: dict[str, int]  # by reason
     pages_per_s: float
     eta_s: float | None
     done: bool = False
@@ -173,7 +172,7 @@ class Crawler:
                 stored=report.stored,
                 under_way=frontier.under_way,
                 waiting=waiting,
-                failed=errors.total(),
+                failed=sum(errors.values()),
                 errors=errors,
                 pages_per_s=rate,
                 eta_s=waiting / rate if rate else None,
