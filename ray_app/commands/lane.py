@@ -156,7 +156,7 @@ def _row(result: BrandResult) -> tuple[object, ...]:
     crawl, built = result.crawl, result.embed
     gone = sum(n for key, n in crawl.reasons.items() if key.startswith("gone/")) if crawl else "-"
     crawled = (
-        (crawl.handled, crawl.stored, crawl.errors.total(), gone, f"{crawl.seconds:.1f}", f"{_rate(crawl):.0f}")
+        (crawl.handled, crawl.stored, sum(crawl.errors.values()), gone, f"{crawl.seconds:.1f}", f"{_rate(crawl):.0f}")
         if crawl
         else ("-",) * 6
     )

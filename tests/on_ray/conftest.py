@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import socket
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -19,7 +20,7 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Settings]:
     """The settings of a running local cluster of two CPUs."""
     import ray
@@ -27,7 +28,7 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Settings]:
     from ray_app.on_ray.session import start_local
 
     folder = tmp_path_factory.mktemp("cluster")
-    before = dict(os.environ)
+    before, here = dict(os.environ), Path.cwd()
     os.environ["BACKLINE_DATA_DIR"] = str(folder / "data")  # jobs load their settings from what they inherit
     os.environ["BACKLINE_RETRIEVAL__RERANKER"] = "maxsim"
     os.environ["BACKLINE_SCHEDULE__TICK_S"] = "0.5"
@@ -40,6 +41,7 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Settings]:
         yield settings
     finally:
         ray.shutdown()
+        os.chdir(here)
         os.environ.clear()
         os.environ.update(before)
 

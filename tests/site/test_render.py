@@ -17,6 +17,7 @@ from ray_app.errors import ConfigError
 from ray_app.ingest.extract_html import extract
 from ray_app.ingest.fetch import HostProfile
 from ray_app.ingest.render import rules as render_rules
+from ray_app.ingest.urls import origin
 from ray_app.records import Extracted, FetchResult, UrlState
 from ray_app.testing.site import Page, Site, scripted
 
@@ -258,7 +259,7 @@ class TestRequests:
                 UA,
                 (kit.site.authority, other.authority),
                 (("X-Key", SecretStr("opensesame")),),
-                frozenset((kit.site.authority,)),
+                frozenset((origin(kit.site.url()),)),
             )
             other.pages["/data"] = Page(b"1", media_type="text/plain", headers={"Access-Control-Allow-Origin": "*"})
             data = other.url("/data")

@@ -162,7 +162,7 @@ class TestProcesses:
     async def test_nothing_is_left_after_close(self, kit: Kit) -> None:
         before = set(temporary())
         await kit.render("/scripted/shell")
-        family = browser_family()
+        family = browser_family(kit)
         assert len(family) > 4
         assert set(temporary()) - before, "its profile, while it runs"
         await kit.renderer.close()
@@ -267,8 +267,10 @@ def chromium(kit: Kit) -> Chromium:
     return kit.renderer.chromium
 
 
-def browser_family() -> list[int]:
-    return [one.pid for one in psutil.Process().children(recursive=True)]
+def browser_family(kit: Kit) -> list[int]:
+    """The driver, which is our child, and all that it has started."""
+    driver = psutil.Process(chromium(kit)._driver)
+    return [driver.pid, *(one.pid for one in driver.children(recursive=True))]
 
 
 def is_there(pid: int) -> bool:

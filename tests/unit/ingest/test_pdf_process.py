@@ -57,10 +57,15 @@ def hook(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Hook:
 @pytest.fixture(autouse=True)
 def nothing_is_left() -> Iterator[None]:
     """No child, no zombie, no open file."""
-    files = len(list(Path("/proc/self/fd").iterdir()))
+    before = what_is_held()
     yield
-    assert Path(f"/proc/self/task/{os.getpid()}/children").read_text() == ""
-    assert len(list(Path("/proc/self/fd").iterdir())) == files
+    assert what_is_held() == before
+
+
+def what_is_held() -> tuple[list[str], int]:
+    """Our children, living or not yet waited for, and the number of open files."""
+    children = Path(f"/proc/self/task/{os.getpid()}/children").read_text().split()
+    return children, len(list(Path("/proc/self/fd").iterdir()))
 
 
 def refusal(reader: str, limits: PdfLimits = AMPLE) -> tuple[str, str]:

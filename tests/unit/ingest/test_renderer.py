@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-import ray_app.ingest
+import ray_app.ingest.render
 from ray_app.config import RenderSettings
 from ray_app.errors import ConfigError
 from ray_app.ingest.lanes import HostProfile
@@ -129,7 +129,7 @@ class TestScriptCache:
 class TestRenderer:
     async def test_without_playwright_it_says_what_to_do(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.delitem(sys.modules, "ray_app.ingest.render.browser", raising=False)
-        monkeypatch.delattr(ray_app.ingest, "browser", raising=False)
+        monkeypatch.delattr(ray_app.ingest.render, "browser", raising=False)
         monkeypatch.setitem(sys.modules, "playwright.async_api", None)
         with pytest.raises(ConfigError, match=r"pip install 'backline\[js\]'"):
             await Renderer(RenderSettings(), Getter()).start()

@@ -1,0 +1,1 @@
+"""A package so that the Ray which its tests share ends with the last of them."""
