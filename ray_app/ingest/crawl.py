@@ -11,6 +11,7 @@ from ray_app.config import CrawlSettings
 from ray_app.errors import Interrupted
 from ray_app.ingest.brands import BrandConfig
 from ray_app.ingest.frontier import Frontier
+from ray_app.ingest.hosts import SILENT
 from ray_app.ingest.ports import PageWorkers
 from ray_app.observe.log import get_logger
 from ray_app.records import Kind, PageOutcome, UrlState
@@ -66,6 +67,14 @@ class CrawlReport:
         """Failed URLs by reason."""
         failed = f"{UrlState.FAILED}/"
         return {k.removeprefix(failed): n for k, n in self.reasons.items() if k.startswith(failed)}
+
+    @property
+    def silence(self) -> str:
+        """What is wrong when nothing answered at all, in words; empty when something did, or nothing was asked."""
+        why = {key.partition("/")[2] for key in self.reasons}
+        if not why or why - SILENT:
+            return ""
+        return f"Nothing at the site answered ({', '.join(sorted(why))}). What was known of it is kept."
 
 
 @dataclass(frozen=True, slots=True)

@@ -137,7 +137,7 @@ class Pipeline:
         with Lease(self._stores.ledger, config.name, label="ingest", ttl_s=ttl_s, wait_s=steps.wait_s) as lease:
             crawl = self._crawl(config, lease, steps) if steps.crawl else None
             embed = self.embed(config.name, lease) if steps.embed else None
-        return BrandResult(config.name, crawl, embed)
+        return BrandResult(config.name, crawl, embed, crawl.silence if crawl else "")
 
     def _crawl(self, config: BrandConfig, lease: Lease, steps: Steps) -> CrawlReport | None:
         last = self._stores.ledger.last_cycle(config.name)

@@ -2,9 +2,10 @@
 
 python tests/chaos/crawl.py [--kills 200] [--seed N] [--points N]
 
-First each named kill point (see hooks/sitecustomize.py) in turn, or N of them, then processes at random. Every round crawls a brand
-of its own three times, the site changing in between; whoever dies is started again as an operator or Ray would. After
-each crawl the result is compared with an undisturbed one: same URLs with the same fates, same texts, nothing twice.
+First each named kill point (see hooks/sitecustomize.py) in turn, or N of them, then processes at random. Every round
+crawls a brand of its own three times, the site changing in between; whoever dies is started again as an operator or Ray
+would. After each crawl the result is compared with an undisturbed one: same URLs with the same fates, same texts,
+nothing twice.
 """
 
 from __future__ import annotations

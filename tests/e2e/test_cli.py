@@ -112,7 +112,7 @@ def test_ctrl_c_stops_within_seconds_and_the_same_command_goes_on(folder: Path, 
     asked = time.monotonic()
     process.send_signal(signal.SIGINT)
     _, told = process.communicate(timeout=20)
-    assert time.monotonic() - asked < 5
+    assert time.monotonic() - asked < 5, told
     assert process.returncode == 130
     assert "The same command goes on where it stopped." in told
     assert "Traceback" not in told
@@ -140,9 +140,12 @@ def test_many_brands_side_by_side_show_each_and_one_table(folder: Path, site: De
     )
     progress = [json.loads(line) for line in done.stderr.splitlines() if '"crawl_progress"' in line]
     assert {one["brand"] for one in progress if one["done"]} == {*names, "dead"}
+    assert [one["errors"] for one in progress if one["done"] and one["brand"] == "dead"] == [{"connect": 1}]
+    assert done.returncode == 3, "some went well, one did not"
     table = done.stdout[done.stdout.index("brand ") :].splitlines()
     assert len(table) == 12
     assert table[0].split()[:3] == ["brand", "URLs", "new"]
+    assert "Nothing at the site answered (connect)." in table[-1]
     assert all(outcome(folder, name) == outcome(folder, "pellandine") for name in names[:2])
 
 

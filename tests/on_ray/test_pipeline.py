@@ -142,6 +142,26 @@ def test_a_changed_page_embeds_only_what_is_new(cluster: Settings, stores: Store
     assert after.manifest.parent == before.name
 
 
+def test_a_page_that_is_gone_twice_leaves_vectors_and_keywords(
+    cluster: Settings, stores: Stores, site: DemoSite
+) -> None:
+    config, url = brand(cluster, site, "tarnwald", "tarnwald"), f"{site.urls()['tarnwald']}support/warranty.html"
+    before = live(stores, "tarnwald")
+    lost = {chunk.chunk_id for chunk in before.chunks() if chunk.url == url}
+    assert lost
+    (site.root / "tarnwald" / "support" / "warranty.html").unlink()
+    (first,) = Pipeline(cluster, stores).run([config], Steps())
+    assert first.crawl and first.crawl.reasons["gone/http_404"] >= 1
+    assert live(stores, "tarnwald").name == before.name, "once may be a mistake of the site"
+    (second,) = Pipeline(cluster, stores).run([config], Steps())
+    assert second.embed and second.embed.published
+    assert second.embed.embedded == 0
+    after = live(stores, "tarnwald")
+    assert set(before.chunk_ids()) - set(after.chunk_ids()) == lost
+    assert len(after.keywords) == len(before.keywords) - len(lost)
+    assert url not in after.documents()
+
+
 def pid_of(actor: object) -> int:
     """The process of an actor, as the cluster knows it."""
     from ray.util.state import get_actor

@@ -165,6 +165,20 @@ def test_a_url_that_will_be_tried_again_does_not_count_as_handled() -> None:
     assert report.handled == 0
 
 
+@pytest.mark.parametrize(
+    ("reasons", "silent"),
+    [
+        ({}, False),
+        ({"failed/connect": 1}, True),
+        ({"failed/dns": 1, "skipped/host_down": 40}, True),
+        ({"failed/connect": 1, "fetched/ok": 1}, False),
+        ({"failed/http_5xx": 1}, False),
+    ],
+)
+def test_a_site_that_never_answered_is_told(reasons: dict[str, int], silent: bool) -> None:
+    assert bool(CrawlReport("acme", reasons=reasons).silence) == silent
+
+
 def _links(*urls: str) -> bytes:
     body = "".join(f'<a href="{url}">{url}</a> ' for url in urls)
     return f"<title>Start</title><p>Where everything begins.</p>{body}".encode()
