@@ -29,7 +29,7 @@ SHOWN = 20  # differences told in full
 def check(name: str, sites: Path, manifest: Path, settings: Settings, opened: Stores) -> bool:
     """Crawl one site and compare; whether the two sets are equal."""
     root, start = ROOTS[name], STARTS.get(name, "index.html")
-    wanted = {line.split(" ", 1)[1] for line in manifest.read_text().splitlines()}
+    wanted = {line.split(None, 1)[1] for line in manifest.read_text().splitlines()}
     wanted = {path for path in wanted if path.endswith((".html", ".htm"))}
     with serving(sites / root, 0) as server:
         fields = {"start_urls": (f"{server.origin}/{start}",), "allow_hosts": ("127.0.0.1",), "rate": 0.0}

@@ -35,7 +35,7 @@ class Run:
     cpu_s: float
     peak_mb: float
     requests: int
-    urls: frozenset[str]  # of HTML pages
+    urls: frozenset[str]  # of HTML pages, without the origin: each crawl has a server of its own
     served: dict[str, int]  # what the server counted
 
     @property
@@ -77,7 +77,7 @@ def backline(server: Server, runs: int) -> list[Run]:
 
 
 def _run(told: dict[str, Any], tree: Tree, urls: frozenset[str], server: Server) -> Run:
-    html = frozenset(url.partition("#")[0] for url in urls)
+    html = frozenset(url.partition("#")[0].removeprefix(server.origin) for url in urls)
     return Run(told["seconds"], tree.cpu_s, tree.peak_bytes / 2**20, told["requests"], html, server.counts())
 
 

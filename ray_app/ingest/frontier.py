@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections import Counter, deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from ray_app.config import CrawlSettings
 from ray_app.ingest.admit import Admission
@@ -23,6 +23,10 @@ READ_AHEAD = 10
 # A paced host's batch lasts about this long, so that outcomes are committed often and little is lost by a kill.
 SECONDS_PER_BATCH = 4.0
 PDFS_PER_BATCH = 2
+# Pages asked for with validators go in batches so many times as large: most come back without a body.
+CONDITIONAL_FACTOR = 4
+# The ledger is not asked again for a host that had nothing more for so long, unless a commit may have changed that.
+DRY_S = 0.5
 # Sitemaps under way at once; each may hold 50,000 entries.
 SITEMAPS_AT_ONCE = 4
 # URLs of a pattern that was closed too early that come in at once; if they bring new texts, so many more follow.
@@ -46,8 +50,10 @@ class Frontier:
         self._under_way: set[str] = set()
         self._per_host: Counter[str] = Counter()
         self._queues: dict[str, deque[FetchTask]] = {}
+        self._dry_until: dict[str, float] = {}
         self._sitemaps_under_way: set[str] = set()
         self._sitemaps_left = True
+        self._sizes = _batch_sizes(settings.batch_size, config.rate)
         self._budget = config.max_pages - ledger.done_in_cycle(config.name, cycle.number)
         self._room = settings.max_urls - ledger.known_urls(config.name)
 
@@ -96,13 +102,19 @@ class Frontier:
 
     def _take(self, host: str, now: float) -> list[FetchTask]:
         """The next batch of a host, at most as large as the page budget allows."""
-        size = min(self._batch_size(), self._budget - len(self._under_way))
+        room, most = self._budget - len(self._under_way), max(self._sizes.values())
         queue = self._queues[host]
-        if size > 0 and len(queue) < size:
-            held = self._under_way | {task.url for task in queue}
-            due = self._ledger.due(self._config.name, self._cycle.number, host, size * READ_AHEAD, now, held)
-            queue.extend(self._still_wanted(due, now))
-        return [self._prepared(task) for task in _first(queue, size)]
+        if room > 0 and len(queue) < most and self._dry_until.get(host, 0.0) <= now:
+            self._refill(host, most * READ_AHEAD, now)
+        return _first(queue, self._sizes, room)
+
+    def _refill(self, host: str, limit: int, now: float) -> None:
+        queue = self._queues[host]
+        held = self._under_way | {task.url for task in queue}
+        due = self._ledger.due(self._config.name, self._cycle.number, host, limit, now, held)
+        if len(due) < limit:
+            self._dry_until[host] = now + DRY_S
+        queue.extend(map(self._prepared, self._still_wanted(due, now)))
 
     def _still_wanted(self, due: Sequence[FetchTask], now: float) -> list[FetchTask]:
         """Without what the configuration has ruled out since it was found; that is settled at once."""
@@ -121,11 +133,6 @@ class Frontier:
             return dataclasses.replace(task, etag="", last_modified="", content_hash="")
         return task
 
-    def _batch_size(self) -> int:
-        if self._config.rate == 0:
-            return self._settings.batch_size
-        return max(1, min(self._settings.batch_size, int(self._config.rate * SECONDS_PER_BATCH)))
-
     def commit(self, batches: Sequence[Sequence[PageOutcome]], now: float) -> None:
         """Write the outcomes of finished batches and the URLs they name, durably."""
         outcomes = [outcome for batch in batches for outcome in batch]
@@ -143,6 +150,8 @@ class Frontier:
         room = max(0, self._room)
         self._room -= self._ledger.commit(self._config.name, self._cycle, self._fence, pages, found, now, room)
         self._admission.committed(found, pages)
+        if found or any(outcome.state is UrlState.QUEUED for outcome in pages):
+            self._dry_until.clear()
         self._under_way.difference_update(outcome.task.url for outcome in pages)
         self._budget -= sum(outcome.state is not UrlState.QUEUED for outcome in pages)
 
@@ -153,6 +162,7 @@ class Frontier:
             self._config.name, self._cycle, self._fence, outcome, found, now, room
         )
         self._admission.committed(found, ())
+        self._dry_until.clear()
         self._sitemaps_under_way.discard(outcome.task.url)
 
     def _give_up_hosts(self, pages: Iterable[PageOutcome], now: float) -> None:
@@ -167,6 +177,7 @@ class Frontier:
 
         Asked when nothing is under way, which is when refused URLs of patterns that have proved themselves come in.
         """
+        self._dry_until.clear()
         for template in self._admission.reopened():
             came_in = self._ledger.reopen(self._config.name, self._cycle, self._fence, template, REOPENED)
             if came_in == REOPENED:
@@ -203,15 +214,25 @@ class Frontier:
             yield Discovery(link, task.depth + 1, task.url)
 
 
-def _first(queue: deque[FetchTask], size: int) -> list[FetchTask]:
-    """The next tasks of a batch: manuals in batches of few, for each may weigh a hundred pages."""
+def _batch_sizes(size: int, rate: float) -> dict[str, int]:
+    """The most tasks in a batch of each kind (see ``_kind``). ``rate``: requests a second, 0 for as many as go."""
+    paced = max(1, int(rate * SECONDS_PER_BATCH)) if rate else 0
+    sizes = {"new": size, "conditional": size * CONDITIONAL_FACTOR, "pdf": min(PDFS_PER_BATCH, size)}
+    return {kind: min(most, paced or most) for kind, most in sizes.items()}
+
+
+def _first(queue: deque[FetchTask], sizes: Mapping[str, int], room: int) -> list[FetchTask]:
+    """The next tasks of one kind, as many as a batch of that kind takes, at most ``room``."""
     taken: list[FetchTask] = []
-    while queue and len(taken) < size and _is_pdf(queue[0]) == _is_pdf((taken or queue)[0]):
-        taken.append(queue.popleft())
-        if _is_pdf(taken[0]) and len(taken) == PDFS_PER_BATCH:
-            break
+    if queue:
+        kind = _kind(queue[0])
+        while queue and len(taken) < min(sizes[kind], room) and _kind(queue[0]) == kind:
+            taken.append(queue.popleft())
     return taken
 
 
-def _is_pdf(task: FetchTask) -> bool:
-    return path_of(task.url).lower().endswith(".pdf")
+def _kind(task: FetchTask) -> str:
+    """What it weighs: a manual a hundred pages, a page that has probably not changed next to nothing."""
+    if path_of(task.url).lower().endswith(".pdf"):
+        return "pdf"
+    return "conditional" if task.etag or task.last_modified else "new"

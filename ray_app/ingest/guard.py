@@ -11,6 +11,7 @@ pool; each hop is a request of its own and passes here again.
 from __future__ import annotations
 
 import asyncio
+import functools
 import socket
 from collections.abc import Iterable, Sequence
 from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address, ip_network
@@ -19,12 +20,15 @@ from typing import Final
 from aiohttp.abc import AbstractResolver, ResolveResult
 
 from ray_app.errors import BadUrl, BlockedAddress, ConfigError
-from ray_app.ingest.urls import host_and_port, parse_host
+from ray_app.ingest.urls import host_and_port, origin, parse_host
 
 IPAddress = IPv4Address | IPv6Address
 
 # Where web servers listen. Other ports reach mail, database and cache servers that may obey an HTTP request.
 WEB_PORTS: Final = frozenset((80, 443, 8000, 8008, 8080, 8081, 8443, 8888))
+
+# Each request passes here twice, nearly always to an origin that has just passed.
+ORIGINS_REMEMBERED = 1_024
 
 # Reserved, but taken for global by the ipaddress of Python 3.11 (IANA special-purpose registries, 2024).
 _EXTRA_RESERVED = tuple(ip_network(n) for n in ("192.0.0.0/24", "192.88.99.0/24", "3fff::/20"))
@@ -62,12 +66,16 @@ class Guard:
 
     def __init__(self, allow_hosts: Iterable[str] = ()) -> None:
         self._allowed = frozenset(_entry(text) for text in allow_hosts)
+        self._check_origin = functools.lru_cache(ORIGINS_REMEMBERED)(self._check_unseen)  # errors are not remembered
 
     def check_url(self, url: str) -> None:
         """Refuse a normalised URL by its scheme, its port or its literal address. Raises BlockedAddress."""
         if not url.startswith(("http://", "https://")):
             raise BlockedAddress(_BLOCKED)
-        host, port = host_and_port(url)
+        self._check_origin(origin(url))
+
+    def _check_unseen(self, site: str) -> None:
+        host, port = host_and_port(site)
         address = _literal(host)
         if address is not None and _is_metadata(address):
             raise BlockedAddress(_BLOCKED)

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from itertools import islice
 from typing import Any, TypeVar
 
-from sqlalchemy import ColumnElement, Connection, and_, bindparam, case, func, not_, or_, select, update
+from sqlalchemy import ColumnElement, Connection, and_, bindparam, case, func, literal_column, not_, or_, select, update
 
 from ray_app.records import PageOutcome, UrlState
 from ray_app.store.aliases import Held, aliases
@@ -28,13 +28,16 @@ _canonical = case((_aliased, urls.c.alias_of), else_=urls.c.canonical_url).label
 shown = [
     {"reason": reason, "canonical_url": _canonical}.get(name, urls.c[name]) for name in UrlRow.__dataclass_fields__
 ]
+# Conditions of partial indexes, word for word: SQLite uses such an index only for a query that repeats its condition.
+_in_waiting_index = urls.c.cycle_due > literal_column("0")
+_in_listed_index = urls.c.sitemap != literal_column("''")
 # Ruled out by its address alone, before any fetch.
 judged = and_(urls.c.state == UrlState.SKIPPED.value, urls.c.status == 0, urls.c.reason.in_(sorted(JUDGED)))
 
 
 def waiting(brand: str, cycle: int) -> ColumnElement[bool]:
     """URLs that are still to be settled in the cycle."""
-    return and_(urls.c.brand == brand, urls.c.cycle_due == cycle)
+    return and_(urls.c.brand == brand, urls.c.cycle_due == cycle, _in_waiting_index)
 
 
 def known(conn: Connection, brand: str, wanted: Iterable[str]) -> dict[str, Known]:
@@ -142,6 +145,7 @@ def settle_listed(conn: Connection, brand: str, cycle: Cycle, sitemap: str) -> i
     unchanged = and_(
         waiting(brand, cycle.number),
         urls.c.sitemap == sitemap,
+        _in_listed_index,
         urls.c.state == UrlState.FETCHED.value,
         urls.c.page_part.is_not(None),
         urls.c.misses == 0,

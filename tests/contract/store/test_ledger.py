@@ -2,8 +2,10 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
+from sqlalchemy import event
 
 from ray_app.records import FetchTask, Fingerprint, Kind, Listed, PageOutcome, PageRef, UrlState
 from ray_app.store import ledger as ledger_module
@@ -208,6 +210,24 @@ def test_due_is_best_first(run: Run) -> None:
     run.seed("/a")
     assert [task.url.removeprefix(SITE) for task in run.due()] == ["/z", "/a", "/deep"]
     assert [task.url.removeprefix(SITE) for task in run.due(1, frozenset({SITE + "/z"}))] == ["/a"]
+
+
+def test_what_waits_is_found_through_its_index(run: Run) -> None:
+    """Else each batch would cost a look at every URL of the brand."""
+    run.seed("/a")
+    engine = run.ledger._db.engine
+    asked: list[tuple[str, Any]] = []
+    event.listen(engine, "before_cursor_execute", lambda _c, _k, query, values, *_: asked.append((query, values)))
+    run.due()
+    run.ledger.next_due(BRAND, 1)
+    run.ledger.hosts(BRAND, 1)
+    run.ledger.waiting(BRAND, 1)
+    queries = [(query, values) for query, values in asked if "FROM urls" in query]
+    assert len(queries) == 4
+    if engine.dialect.name == "sqlite":  # PostgreSQL reads a table so small from end to end
+        with engine.begin() as conn:
+            plans = [conn.exec_driver_sql(f"EXPLAIN QUERY PLAN {query}", values).all() for query, values in queries]
+        assert all("urls_waiting" in str(plan) and "SORT" not in str(plan) for plan in plans), plans
 
 
 def test_a_retry_waits_for_its_time(run: Run) -> None:

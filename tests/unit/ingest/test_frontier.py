@@ -11,7 +11,13 @@ import pytest
 
 from ray_app.config import CrawlSettings
 from ray_app.ingest.brands import make_brand
-from ray_app.ingest.frontier import BATCHES_PER_HOST, PDFS_PER_BATCH, Frontier
+from ray_app.ingest.frontier import (
+    BATCHES_PER_HOST,
+    CONDITIONAL_FACTOR,
+    PDFS_PER_BATCH,
+    SECONDS_PER_BATCH,
+    Frontier,
+)
 from ray_app.ingest.ports import EXTRACTOR_VERSION
 from ray_app.records import FetchTask, Fingerprint, Kind, PageOutcome, PageRef, UrlState
 from ray_app.store.db import Database
@@ -19,6 +25,7 @@ from ray_app.store.ledger import Cycle, Holder, Ledger, Mode
 
 SITE = "https://a.example"
 CRAWL = CrawlSettings(batch_size=4, host_give_up_s=50.0)
+TEXT = {"page": PageRef("p", 0), "content_hash": "h", "fingerprint": Fingerprint("w", "n", 0, "s")}
 
 
 @pytest.fixture
@@ -63,6 +70,23 @@ def test_batches_are_of_one_host_and_not_too_many(ledger: Ledger) -> None:
     assert [len(batch) for batch in batches] == [4] * BATCHES_PER_HOST
     assert crawl.take() == [], "what is under way is not handed out again"
     assert crawl.frontier.under_way == 4 * BATCHES_PER_HOST
+
+
+def test_pages_that_are_probably_unchanged_go_in_large_batches(ledger: Ledger) -> None:
+    crawl = Crawl(ledger)
+    ((start,),) = crawl.take()
+    paths = [f"/{n}" for n in range(40)]
+    crawl.page(start, *paths)
+    while batches := crawl.take():
+        for task in (task for batch in batches for task in batch):
+            crawl.page(task, etag='"1"', extractor=EXTRACTOR_VERSION, **TEXT)
+    crawl.frontier.close(20.0)
+    again = Crawl(ledger)
+    (again_start,), *unchanged = again.take(30.0)
+    assert again_start.url == start.url
+    assert [len(batch) for batch in unchanged] == [4 * CONDITIONAL_FACTOR] * (BATCHES_PER_HOST - 1)
+    paced = Crawl(ledger, rate=1.0)
+    assert {len(batch) for batch in paced.take(30.0)} == {1, int(SECONDS_PER_BATCH)}, "as many as go in a few seconds"
 
 
 def test_manuals_go_in_small_batches(ledger: Ledger) -> None:
@@ -146,8 +170,7 @@ def test_validators_are_sent_for_texts_of_this_extraction(
 ) -> None:
     crawl = Crawl(ledger)
     ((start,),) = crawl.take()
-    text = {"page": PageRef("p", 0), "content_hash": "h", "fingerprint": Fingerprint("w", "n", 0, "s")}
-    crawl.page(start, etag='"1"', extractor=extractor, **text)
+    crawl.page(start, etag='"1"', extractor=extractor, **TEXT)
     crawl.frontier.close(11.0)
     ((again,),) = Crawl(ledger, mode).take()
     assert (again.etag, again.content_hash) == (sent, "h" if sent else "")
