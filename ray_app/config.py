@@ -84,7 +84,9 @@ class CrawlSettings(Section):
     robots_cache_s: float = Field(86_400.0, ge=0, description="how long a robots.txt is believed")
     allow_hosts: tuple[str, ...] = Field((), description="private hosts (host or host:port) the crawler may connect to")
     lease_s: float = Field(60.0, gt=0, description="a run that does not renew its lease for so long is taken over")
-    batch_size: int = Field(24, ge=1, le=500, description="pages per call to a fetch worker; four times as many that are probably unchanged")
+    batch_size: int = Field(
+        24, ge=1, le=500, description="pages per call to a fetch worker; four times as many that are probably unchanged"
+    )
     fetch_workers: int = Field(0, ge=0, description="fetch actors; 0: by the cluster's CPUs")
     extract_workers: int = Field(0, ge=0, description="extraction processes; 0: by the cluster's CPUs")
     pdf_timeout_s: float = Field(60.0, gt=0, description="time to read one PDF")
