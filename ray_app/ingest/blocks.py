@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from bisect import bisect_right
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from enum import StrEnum
@@ -36,13 +37,14 @@ def parse(text: str) -> list[Block]:
     """The blocks of a section in order; joined with their glue they are the text again."""
     blocks: list[Block] = []
     lines = text.split("\n")
+    fences = _Fences(lines)
     index, glue = 0, ""
     while index < len(lines):
         if not lines[index].strip():
             glue = glue + "\n" if glue else "\n\n"
             index += 1
             continue
-        kind, end = _extent(lines, index)
+        kind, end = _extent(lines, fences, index)
         blocks.append(Block(kind, "\n".join(lines[index:end]), (glue or "\n") if blocks else ""))
         index, glue = end, ""
     return blocks
@@ -124,30 +126,40 @@ def split(text: Block, fits: Callable[[str], bool]) -> Iterator[Block]:
         waiting += [second, Block(first.kind, first.text, piece.glue)]
 
 
-def _extent(lines: list[str], start: int) -> tuple[Kind, int]:
+class _Fences:
+    """Where code in these lines ends. The closing fences are noted once: a text may open thousands that never close."""
+
+    def __init__(self, lines: list[str]) -> None:
+        self._lines = lines
+        self._closing: dict[str, list[int]] = {}
+        for index, line in enumerate(lines):
+            if (fence := line.strip()).startswith("```") and not fence.strip("`"):
+                self._closing.setdefault(fence, []).append(index)
+
+    def code_end(self, start: int) -> int:
+        """The line after the closing fence; 0 when no code begins here."""
+        opening = _FENCE.match(self._lines[start])
+        closing = self._closing.get(opening[1], []) if opening is not None else []
+        following = bisect_right(closing, start)
+        return closing[following] + 1 if following < len(closing) else 0
+
+
+def _extent(lines: list[str], fences: _Fences, start: int) -> tuple[Kind, int]:
     """Kind of the block that begins in a line, and the line after its end."""
-    if code_end := _code_end(lines, start):
+    if code_end := fences.code_end(start):
         return Kind.CODE, code_end
     if _ROW.match(lines[start]):
         return Kind.TABLE, _run(lines, start, lambda line: _ROW.match(line) is not None)
     if _ITEM.match(lines[start]):
-        return Kind.LIST, _list_end(lines, start)
+        return Kind.LIST, _list_end(lines, fences, start)
     return Kind.PARAGRAPH, _run(lines, start, lambda line: bool(line.strip()) and not _begins_other(line))
 
 
-def _code_end(lines: list[str], start: int) -> int:
-    """The line after the closing fence; 0 when no code begins here."""
-    fence = _FENCE.match(lines[start])
-    if fence is None:
-        return 0
-    return next((i + 1 for i in range(start + 1, len(lines)) if lines[i].strip() == fence[1]), 0)
-
-
-def _list_end(lines: list[str], start: int) -> int:
+def _list_end(lines: list[str], fences: _Fences, start: int) -> int:
     """Code inside an item may hold empty lines, which would end the list elsewhere."""
     end = start
     while end < len(lines) and (_ITEM.match(lines[end]) or _NESTED.match(lines[end])):
-        end = _code_end(lines, end) or end + 1
+        end = fences.code_end(end) or end + 1
     return end
 
 

@@ -17,7 +17,7 @@ from ray_app.records import Chunk, Document, ModelId, Section
 
 CHUNKER_VERSION = "1"
 HEADING_SHARE = 0.5  # of the budget at most for title and headings; longer ones lose words in the middle
-HEADER_SHARE = 0.5  # of the room at most for a repeated table header
+HEADER_SHARE = 0.5  # of the room at most for a repeated table header or the fences around code
 LEAD_IN_SHARE = 0.25  # of the room at most for a line ("Do this:") that is kept with what follows it
 _WORD = re.compile(r"[^\W_]")
 
@@ -161,23 +161,21 @@ class Chunker:
 
     def _cut_text(self, block: Block, room: int) -> Iterator[_Piece]:
         """Sentences, and parts of those that are too long."""
-        found = sentences(block.text)
-        for index, (part, tokens) in enumerate(zip(found, self._counted(found), strict=True)):
-            glue = part.glue if index else block.glue
+        found = _glued(sentences(block.text), block.glue)
+        for part, tokens in zip(found, self._counted(found), strict=True):
             if tokens <= room:
-                yield _Piece(part.text, glue, tokens, whole=False)
+                yield _Piece(part.text, part.glue, tokens, whole=False)
                 continue
-            for piece in split(Block(Kind.PARAGRAPH, part.text, glue), lambda text: self._fits(text, room)):
+            for piece in split(part, lambda text: self._fits(text, room)):
                 yield _Piece(piece.text, piece.glue, self._counter.count(f"{piece.glue}{piece.text}"), whole=False)
 
     def _cut_list(self, block: Block, room: int) -> Iterator[_Piece]:
-        parts = [Block(Kind.PARAGRAPH, text, "\n") for text in items(block.text)]
-        for index, (part, tokens) in enumerate(zip(parts, self._counted(parts), strict=True)):
-            glue = "\n" if index else block.glue
+        parts = _glued([Block(Kind.PARAGRAPH, text, "\n") for text in items(block.text)], block.glue)
+        for part, tokens in zip(parts, self._counted(parts), strict=True):
             if tokens <= room:
-                yield _Piece(part.text, glue, tokens)
+                yield _Piece(part.text, part.glue, tokens)
             else:
-                yield from self._cut_text(Block(Kind.PARAGRAPH, part.text, glue), room)
+                yield from self._cut_text(part, room)
 
     def _cut_table(self, block: Block, room: int) -> Iterator[_Piece]:
         """Groups of rows under the header; a row too long for that is told as text."""
@@ -190,9 +188,15 @@ class Chunker:
         yield from self._cut_lines(block.glue, body, room - head, prefix, "")
 
     def _cut_code(self, block: Block, room: int) -> Iterator[_Piece]:
-        """Groups of lines, each inside a fence of its own; a line too long for that is broken."""
+        """Groups of lines, each inside a fence of its own; a line too long for that is broken.
+
+        Code that holds many backticks in a row has a fence longer still, which would leave its lines no room.
+        """
         fence, lines = code_lines(block.text)
         around = self._counter.count(f"{block.glue}{fence}\n") + self._counter.count(f"\n{fence}")
+        if around > room * HEADER_SHARE:
+            yield from self._cut_text(Block(Kind.PARAGRAPH, "\n".join(lines), block.glue), room)
+            return
         yield from self._cut_lines(block.glue, lines, room - around, f"{fence}\n", f"\n{fence}")
 
     def _cut_lines(self, glue: str, lines: Sequence[str], room: int, prefix: str, suffix: str) -> Iterator[_Piece]:
@@ -278,6 +282,11 @@ def _shorter(text: str) -> str:
     """Three quarters of it, whole words if there are some."""
     cut = text[: max(1, len(text) * 3 // 4)]
     return cut.rpartition(" ")[0] or cut
+
+
+def _glued(parts: Sequence[Block], glue: str) -> list[Block]:
+    """The same, the first of them after that glue."""
+    return [*(replace(part, glue=glue) for part in parts[:1]), *parts[1:]]
 
 
 def _lines(group: Sequence[str]) -> str:

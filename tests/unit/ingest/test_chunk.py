@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Sequence
 from itertools import pairwise
 
@@ -105,6 +106,25 @@ def test_code_is_cut_by_lines_and_stays_fenced() -> None:
     assert [line for text in found for line in text.split("\n")[1:-1]] == lines
 
 
+def test_a_fence_that_leaves_its_code_no_room_is_dropped() -> None:
+    lines = [f"abc{i} def{i}" for i in range(30)]
+    found = texts("\n".join(["`" * 60, *lines, "`" * 60]), overlap=0)
+    assert "\n".join(found) == "\n".join(lines)
+    assert len(found) < 5
+
+
+def test_fences_that_never_close_are_read_in_time() -> None:
+    started = time.process_time()
+    blocks = parse("\n".join(f"``` {i}" for i in range(10_000)))
+    assert len(blocks) == 10_000
+    assert time.process_time() - started < 1.0  # a few hundredths
+
+
+def test_code_ends_at_the_next_fence_of_its_length() -> None:
+    text = "```\na\n````\nb\n```\n\n````\nc\n```\nd\n````"
+    assert [(block.kind, block.text[-5:]) for block in parse(text)] == [(Kind.CODE, "b\n```"), (Kind.CODE, "\n````")]
+
+
 def test_lists_are_cut_by_items() -> None:
     items = [f"- item {i} is here\n  - with more" for i in range(12)]
     found = texts("\n".join(items))
@@ -118,6 +138,14 @@ def test_text_without_spaces_is_cut_anyway() -> None:
     found = Chunker(Quarters(), 40, 0).chunks(document(text), MODEL)
     assert "".join(chunk.text for chunk in found) == text
     assert all(Quarters().count(chunk.embedding_text) <= 40 for chunk in found)
+
+
+def test_the_gap_before_a_cut_block_counts() -> None:
+    code, rest = f"```\n{'a' * 12}\n```", "c" * 20  # 5 tokens; the gap makes 22 of the 21 that follow
+    for long in (f"{'b' * 83}. {rest}", f"- {'b' * 81}\n- {rest}"):
+        source = document(f"{code}\n\n{long}", title="", path=("Car",))
+        found = Chunker(Quarters(), 27, 0).chunks(source, MODEL)
+        assert all(Quarters().count(chunk.embedding_text) <= 27 for chunk in found)
 
 
 def test_signs_alone_are_no_chunk() -> None:
