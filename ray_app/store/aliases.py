@@ -13,12 +13,16 @@ again to what is there. Three reasons, strongest first:
 from __future__ import annotations
 
 import re
+from array import array
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
+import numpy as np
+
 SAME_PAGE_BITS = 3  # of 64 that may differ between spellings of one URL: a date, a counter, a greeting
 CANONICAL_BITS = 12  # between a page and the one it names: a print view, another frame; unrelated texts differ in ~32
+_WHOLE = (1 << 64) - 1  # of a simhash, which is stored with a sign
 _INDEX = re.compile(r"/(?:index|default|home)\.(?:html?|php|aspx?)$", re.IGNORECASE)
 
 
@@ -58,7 +62,12 @@ class _Owners:
     def __init__(self, held: Mapping[str, Held], named: set[str]) -> None:
         self._held = held
         self._named = named
-        self.found: dict[str, Alias] = {}
+        self._given: dict[str, Alias] = {}  # ``of`` may itself have been given away since; see _last
+
+    @property
+    def found(self) -> dict[str, Alias]:
+        """Who stands for whom; none of those who stand is itself stood for."""
+        return {url: Alias(self._last(url), alias.reason) for url, alias in self._given.items()}
 
     def join_equal(self) -> None:
         groups: dict[str, list[Held]] = defaultdict(list)
@@ -69,16 +78,16 @@ class _Owners:
             best = min(group, key=self._rank)
             for row in group:
                 if row is not best:
-                    self.found[row.url] = Alias(best.url, "duplicate")
+                    self._given[row.url] = Alias(best.url, "duplicate")
 
     def join_canonical(self) -> None:
         for row in sorted(self._owning(), key=self._rank):
             target = self._held.get(row.canonical)
             if target is None:
                 continue
-            owner = self._owner(target)
-            if owner.url != row.url and _believed(row, target):
-                self._give(row, owner, "canonical")
+            owner = self._last(target.url)
+            if owner != row.url and _believed(row, target):
+                self._given[row.url] = Alias(owner, "canonical")
 
     def join_spellings(self) -> None:
         groups: dict[tuple[str, str], list[Held]] = defaultdict(list)
@@ -86,33 +95,65 @@ class _Owners:
             if row.numbers_hash:
                 groups[page_key(row.url), row.numbers_hash].append(row)
         for group in groups.values():
-            group.sort(key=self._rank)
-            for position, row in enumerate(group):
-                better = (
-                    one
-                    for one in group[:position]
-                    if one.url not in self.found and _distance(one, row) <= SAME_PAGE_BITS
-                )
-                if (owner := next(better, None)) is not None:
-                    self._give(row, owner, "near_duplicate")
+            owners = _Alike(SAME_PAGE_BITS)
+            for row in sorted(group, key=self._rank) if len(group) > 1 else ():
+                if (owner := owners.first(row)) is None:
+                    owners.add(row)
+                else:
+                    self._given[row.url] = Alias(owner.url, "near_duplicate")
 
     def _owning(self) -> list[Held]:
-        return [row for row in self._held.values() if row.url not in self.found]
+        return [row for row in self._held.values() if row.url not in self._given]
 
-    def _owner(self, row: Held) -> Held:
-        alias = self.found.get(row.url)
-        return self._held[alias.of] if alias else row
-
-    def _give(self, row: Held, owner: Held, reason: str) -> None:
-        """``owner`` stands for the row, and for all that the row stood for."""
-        for url, alias in self.found.items():
-            if alias.of == row.url:
-                self.found[url] = Alias(owner.url, alias.reason)
-        self.found[row.url] = Alias(owner.url, reason)
+    def _last(self, url: str) -> str:
+        """Who stands for a URL in the end: itself, when nobody does. The way there is short the next time."""
+        way = []
+        while url in self._given:
+            way.append(url)
+            url = self._given[url].of
+        for passed in way[:-1]:
+            self._given[passed] = Alias(url, self._given[passed].reason)
+        return url
 
     def _rank(self, row: Held) -> tuple[bool, bool, int, bool, str]:
         """The least one stands for others."""
         return row.missed, row.url not in self._named, row.depth, "?" in row.url, row.url
+
+
+class _Alike:
+    """Texts, searched for one whose simhash differs in at most ``bits`` bits.
+
+    Cut into one band more than that, two such simhashes have a band in common. A site can make up texts that all
+    share one, so whoever shares a band is compared by whole arrays.
+    """
+
+    def __init__(self, bits: int) -> None:
+        self._bits = bits
+        self._rows: list[Held] = []
+        self._bands: dict[tuple[int, int], tuple[array[int], array[int]]] = {}  # simhashes, and where they stand
+
+    def add(self, row: Held) -> None:
+        for band in self._cut(row.simhash):
+            hashes, places = self._bands.setdefault(band, (array("Q"), array("Q")))
+            hashes.append(row.simhash & _WHOLE)
+            places.append(len(self._rows))
+        self._rows.append(row)
+
+    def first(self, row: Held) -> Held | None:
+        """Of those that are alike, the one that was added first."""
+        best = len(self._rows)
+        for band in self._cut(row.simhash):
+            if band in self._bands:
+                hashes, places = self._bands[band]
+                apart = np.bitwise_count(np.frombuffer(hashes, np.uint64) ^ np.uint64(row.simhash & _WHOLE))
+                at = int((apart <= self._bits).argmax())
+                if apart[at] <= self._bits:
+                    best = min(best, places[at])
+        return self._rows[best] if best < len(self._rows) else None
+
+    def _cut(self, simhash: int) -> list[tuple[int, int]]:
+        width = 64 // (self._bits + 1)
+        return [(band, (simhash & _WHOLE) >> band * width & (1 << width) - 1) for band in range(self._bits + 1)]
 
 
 def page_key(url: str) -> str:
@@ -126,4 +167,4 @@ def _believed(row: Held, target: Held) -> bool:
 
 
 def _distance(one: Held, other: Held) -> int:
-    return ((one.simhash ^ other.simhash) & 0xFFFFFFFFFFFFFFFF).bit_count()
+    return ((one.simhash ^ other.simhash) & _WHOLE).bit_count()

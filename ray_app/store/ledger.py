@@ -84,6 +84,7 @@ class Ledger:
         others keep what is known of them. After a full cycle that came to everything and met no failure, texts that
         no link led to leave.
         """
+        before = self._stand_ins(brand)
         with self._db.write() as conn:
             lease.check(conn, brand, fence)
             left, dropped = url_rows.end(conn, brand, cycle), _dropped(conn, brand, cycle)
@@ -92,7 +93,7 @@ class Ledger:
             unlinked = url_rows.drop_unlinked(conn, brand, cycle, now) if clean else 0
             this = and_(cycles.c.brand == brand, cycles.c.number == cycle.number, cycles.c.finished_at.is_(None))
             conn.execute(update(cycles).where(this).values(finished_at=now))
-            url_rows.consolidate(conn, brand)
+            url_rows.consolidate(conn, brand, before)
             return Finished(left, unlinked, dropped)
 
     def last_cycle(self, brand: str) -> Cycle | None:
@@ -248,9 +249,10 @@ class Ledger:
 
     def consolidate(self, brand: str, fence: int) -> None:
         """Works out which URLs stand for others, as the end of a cycle does. Raises LeaseLost."""
+        before = self._stand_ins(brand)
         with self._db.write() as conn:
             lease.check(conn, brand, fence)
-            url_rows.consolidate(conn, brand)
+            url_rows.consolidate(conn, brand, before)
 
     def documents(self, brand: str) -> list[StoredDocument]:
         """Every text of the brand once, by URL, as the last cycle left them.
@@ -311,6 +313,11 @@ class Ledger:
         query = select(urls.c.template, admitted, shapes).where(urls.c.brand == brand, urls.c.template != "")
         with self._db.read() as conn:
             return [(row[0], row[1], row[2]) for row in conn.execute(query.group_by(urls.c.template))]
+
+    def _stand_ins(self, brand: str) -> url_rows.StandIns:
+        """Worked out before a transaction that writes: other brands must not wait for it."""
+        with self._db.read() as conn:
+            return url_rows.stand_ins(conn, brand)
 
     def _count(self, *where: ColumnElement[bool]) -> int:
         with self._db.read() as conn:

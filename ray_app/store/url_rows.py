@@ -3,14 +3,28 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from itertools import islice
 from typing import Any, TypeVar
 
-from sqlalchemy import ColumnElement, Connection, and_, bindparam, case, func, literal_column, not_, or_, select, update
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Row,
+    and_,
+    bindparam,
+    case,
+    func,
+    literal_column,
+    not_,
+    or_,
+    select,
+    update,
+)
 
 from ray_app.records import PageOutcome, UrlState
-from ray_app.store.aliases import Held, aliases
+from ray_app.store.aliases import Alias, Held, aliases
 from ray_app.store.db import insert
 from ray_app.store.rows import Cycle, Discovery, Mode, UrlRow
 from ray_app.store.schema import cycles, urls
@@ -199,16 +213,31 @@ def drop_unlinked(conn: Connection, brand: str, cycle: Cycle, now: float) -> int
     return conn.execute(update(urls).where(lost).values(**gone, **NO_TEXT)).rowcount
 
 
-def consolidate(conn: Connection, brand: str) -> None:
-    """Writes down which URLs stand for others; see store.aliases."""
+@dataclass(frozen=True, slots=True)
+class StandIns:
+    """Which URLs stand for others, and the rows from which that was worked out."""
+
+    rows: Sequence[Row[Any]]
+    wanted: Mapping[str, Alias]
+
+
+def stand_ins(conn: Connection, brand: str, before: StandIns | None = None) -> StandIns:
+    """Works it out by the rules of store.aliases, unless ``before`` was made of the same rows."""
     columns = (urls.c.url, urls.c.depth, urls.c.words_hash, urls.c.numbers_hash, urls.c.simhash)
     held = and_(urls.c.brand == brand, urls.c.page_part.is_not(None))
     about = (urls.c.declared_canonical, (urls.c.misses > 0).label("missed"), urls.c.alias_of, urls.c.alias_reason)
-    rows = conn.execute(select(*columns, *about).where(held)).all()
-    wanted = aliases(Held(*row[:7]) for row in rows)
+    rows = conn.execute(select(*columns, *about).where(held).order_by(urls.c.url)).all()
+    if before is not None and before.rows == rows:
+        return before
+    return StandIns(rows, aliases(Held(*row[:7]) for row in rows))
+
+
+def consolidate(conn: Connection, brand: str, before: StandIns | None = None) -> None:
+    """Writes down which URLs stand for others. ``before`` is what was worked out while nothing was locked."""
+    found = stand_ins(conn, brand, before)
     changes = {}
-    for row in rows:
-        alias = wanted.get(row.url)
+    for row in found.rows:
+        alias = found.wanted.get(row.url)
         now = (alias.of, alias.reason) if alias else ("", "")
         if now != (row.alias_of, row.alias_reason):
             changes[row.url] = {"alias_of": now[0], "alias_reason": now[1]}

@@ -1,10 +1,13 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Iterable
 
 import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
 
-from ray_app.store.aliases import Alias, Held, aliases, page_key
+from ray_app.store.aliases import CANONICAL_BITS, SAME_PAGE_BITS, Alias, Held, aliases, page_key
 
 A = "https://a.example"
 
@@ -93,6 +96,74 @@ def test_whoever_stands_for_others_stands_for_itself() -> None:
         assert stand_ins == aliases(draw.sample(rows, 8))
         assert not {alias.of for alias in stand_ins.values()} & stand_ins.keys()
         assert len(stand_ins) < len(rows)
+
+
+def by_the_rules(rows: Iterable[Held]) -> dict[str, Alias]:
+    """The rules of ``aliases`` word for word, every text compared with every other."""
+    held = {row.url: row for row in rows}
+    named = {row.canonical for row in held.values() if row.canonical != row.url}
+    owner: dict[str, str] = {url: url for url in held}
+    why: dict[str, str] = {}
+
+    def rank(row: Held) -> tuple[bool, bool, int, bool, str]:
+        return row.missed, row.url not in named, row.depth, "?" in row.url, row.url
+
+    def give(row: Held, to: str, reason: str) -> None:
+        owner.update({url: to for url, of in owner.items() if of == row.url})
+        why[row.url] = reason
+
+    def apart(one: Held, other: Held) -> int:
+        return ((one.simhash ^ other.simhash) & (2**64 - 1)).bit_count()
+
+    best_first = sorted(held.values(), key=rank)
+    for at, row in enumerate(best_first):
+        equal = [one for one in best_first[:at] if row.words_hash and one.words_hash == row.words_hash]
+        if equal:
+            give(row, equal[0].url, "duplicate")
+    for row in [one for one in best_first if one.url not in why]:
+        target = held.get(row.canonical)
+        if target is None or owner[target.url] == row.url:
+            continue
+        if page_key(row.url) == page_key(target.url) or apart(row, target) <= CANONICAL_BITS:
+            give(row, owner[target.url], "canonical")
+    left = [one for one in best_first if one.url not in why and one.numbers_hash]
+    for at, row in enumerate(left):
+        for one in left[:at]:
+            same = page_key(one.url) == page_key(row.url) and one.numbers_hash == row.numbers_hash
+            if one.url not in why and same and apart(one, row) <= SAME_PAGE_BITS:
+                give(row, one.url, "near_duplicate")
+                break
+    return {url: Alias(owner[url], reason) for url, reason in why.items()}
+
+
+NAMES = [f"{A}/p{n}{q}" for n in range(2) for q in ("", "/", "?a", "?b=1", "?c", "?d=2", "?e")]
+TEXTS = st.builds(
+    Held,
+    url=st.sampled_from(NAMES),
+    depth=st.integers(0, 2),
+    words_hash=st.sampled_from(["", "u", "v", *map(str, range(20))]),
+    numbers_hash=st.sampled_from(["", "n", "n", "m"]),
+    simhash=st.builds(
+        lambda flips: sum({1 << bit for bit in flips}) - (1 << 63), st.lists(st.integers(0, 63), max_size=5)
+    ),
+    canonical=st.sampled_from(["", "", *NAMES]),
+    missed=st.booleans(),
+)
+
+
+@given(st.lists(TEXTS, max_size=14, unique_by=lambda row: row.url))
+@example([Held(f"{A}/p?{n}", 0, str(n), "n", 0, f"{A}/p?{n + 1}") for n in range(9)])  # a chain
+def test_the_quick_way_finds_what_the_rules_say(rows: list[Held]) -> None:
+    assert aliases(rows) == by_the_rules(rows)
+
+
+@pytest.mark.parametrize("apart", range(SAME_PAGE_BITS + 2))
+def test_wherever_the_few_bits_differ_it_is_found(apart: int) -> None:
+    draw = random.Random(apart)
+    for _ in range(200):
+        other = hash_of("x") ^ sum(1 << bit for bit in draw.sample(range(64), apart))
+        rows = [held("/p?a", simhash=other - (other >> 63 << 64)), held("/p", simhash=hash_of("x"))]
+        assert bool(found(*rows)) == (apart <= SAME_PAGE_BITS)
 
 
 @pytest.mark.parametrize(

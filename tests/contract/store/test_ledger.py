@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import pytest
@@ -10,6 +10,7 @@ from sqlalchemy import event
 from ray_app.records import FetchTask, Fingerprint, Kind, Listed, PageOutcome, PageRef, UrlState
 from ray_app.store import ledger as ledger_module
 from ray_app.store import url_rows
+from ray_app.store.aliases import Alias, Held, aliases
 from ray_app.store.ledger import Cycle, Discovery, Holder, Ledger, Mode
 from ray_app.store.rows import Finished
 from ray_app.store.settle import REVISIT_CAP_S, URL_BYTES
@@ -625,3 +626,20 @@ def test_a_large_commit_is_quick(run: Run) -> None:
     assert time.perf_counter() - started < 1.0
     assert len(run.documents()) == 24
     assert run.ledger.waiting(BRAND, 1) == 2_026
+
+
+def test_working_out_who_stands_for_whom_locks_nobody_out(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    worked_out = []
+
+    def meanwhile(rows: Iterable[Held]) -> dict[str, Alias]:
+        worked_out.append(run.ledger.acquire("another", Holder("elsewhere", 1, 0.0, "t"), 0.0, 0.0))  # a write
+        return aliases(rows)
+
+    monkeypatch.setattr(url_rows, "aliases", meanwhile)
+    run.seed("/a", "/b")
+    run.fetched(a="same", b="same")
+    run.finish()
+    assert run.row("/b").reason == "duplicate"
+    assert len(worked_out) == 1
+    run.ledger.consolidate(BRAND, run.fence)
+    assert len(worked_out) == 2
