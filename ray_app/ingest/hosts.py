@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from ray_app.records import PageOutcome, UrlState
+from ray_app.records import PageOutcome
+from ray_app.store.settle import untried
 
 # Reasons that mean that a host did not answer at all.
 SILENT = frozenset({"connect", "dns", "timeout", "host_down"})
@@ -23,7 +24,7 @@ class HostWatch:
             self._not_before.pop(host, None)
         elif outcome.reason in SILENT:
             self._silent_since.setdefault(host, now)
-        if _untried(outcome) and outcome.retry_at is not None:
+        if untried(outcome) and outcome.retry_at is not None:
             self._not_before[host] = outcome.retry_at
 
     def may_ask(self, host: str, now: float) -> bool:
@@ -36,7 +37,3 @@ class HostWatch:
         for host in lost:
             self._silent_since[host] = now  # what is found on it later is given up later
         return lost
-
-
-def _untried(outcome: PageOutcome) -> bool:
-    return outcome.state is UrlState.QUEUED and not outcome.status and outcome.reason in ("http_429", "host_down")

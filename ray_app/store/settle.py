@@ -5,11 +5,12 @@ commit that is repeated after a crash has no effect.
 
 **Stored text.** A row keeps its text and validators until the server takes the text away: by a redirect, noindex,
 robots.txt, another media type or another text at once; by "not found", an empty page or a wall only when two cycles
-in a row say so. A failure, a retry, an unreachable robots.txt or the page limit takes nothing away, else one bad
-night of a server would empty the index.
+in a row say so. A failure, a retry, an unreachable robots.txt, a name that leads to a forbidden address or the page
+limit takes nothing away, else one bad night of a server or of a resolver would empty the index.
 
 **Next visit.** A delta crawl looks at a page again when a tenth of the time for which it has not changed is over
 (the heuristic freshness of RFC 9111, 4.2.2), at the latest after a week, and at each crawl while that is under an hour.
+What says nothing about the page is no visit: the next delta crawl looks again.
 """
 
 from __future__ import annotations
@@ -32,14 +33,16 @@ VALIDATOR_CHARS = 1_000  # a longer validator would bloat every request; a cut o
 # No reason that a fetch gives without a status may stand here, or each link to the URL would queue it again.
 JUDGED = frozenset({"scope", "depth", "url_too_long", "media_type", "trap"})
 CONFIRMED = frozenset({"not_modified", "unchanged"})  # FETCHED reasons that vouch for the stored text
-KEPT_SKIPS = frozenset({"robots_unreachable", "page_cap", "host_down"})  # SKIPPED: they say nothing about the text
+# SKIPPED: they say nothing about the text. An address may be forbidden for a night, when a resolver answers with a
+# sinkhole, or for a run that was started without the host's permission.
+KEPT_SKIPS = frozenset({"robots_unreachable", "blocked_address", "page_cap", "host_down"})
 # They say that the text is not there, and servers say so by mistake: believed the second time.
 MISSED = frozenset({"http_404", "http_410", "soft_404", "login_wall", "cookie_wall", "js_shell", "empty"})
 MISSES = 2
 # What may go better in the next crawl: a crawl that met it was not complete.
 TRANSIENT = frozenset(
     {"timeout", "connect", "dns", "http_5xx", "http_429", "protocol", "slow_body", "bot_wall", "host_down"}
-    | {"robots_unreachable", "extract_crashed", "fetch_crashed"}
+    | {"robots_unreachable", "blocked_address", "extract_crashed", "fetch_crashed"}
 )
 
 REVISIT_SHARE = 0.1
@@ -168,9 +171,8 @@ def settle(known: Known, outcome: PageOutcome, cycle: int, now: float) -> dict[s
     if _vouches_for_nothing(known, outcome):
         state, reason = UrlState.FAILED, "protocol"
         detail = "the server confirmed a text that is not the stored one"
-    # A host that asked for a pause or is down was not tried at all: that is no failure of this URL.
-    untried = retry and outcome.status == 0 and reason in ("http_429", "host_down")
-    failed = state in (UrlState.QUEUED, UrlState.FAILED) and not untried
+    failed = state in (UrlState.QUEUED, UrlState.FAILED) and not untried(outcome)
+    unvisited = failed or retry or reason in KEPT_SKIPS
     missed = _missed(known, state, reason)
     text = _text(known, outcome, state, reason, missed)
     changed = text["content_hash"] != known.content_hash or (not text["content_hash"] and reason != known.reason)
@@ -186,7 +188,7 @@ def settle(known: Known, outcome: PageOutcome, cycle: int, now: float) -> dict[s
         "cycle_due": cycle if retry else 0,
         "misses": known.misses if state in (UrlState.QUEUED, UrlState.FAILED) else missed,
         "changed_at": known.changed_at if retry else changed_at,
-        "revisit_at": 0.0 if failed or retry or missed else next_visit(reason, outcome.status, changed_at, now),
+        "revisit_at": 0.0 if unvisited or missed else next_visit(reason, outcome.status, changed_at, now),
         "fetched_at": outcome.fetched_at or known.fetched_at,
         "bytes": outcome.bytes_received,
         "seconds": outcome.seconds,
@@ -194,6 +196,11 @@ def settle(known: Known, outcome: PageOutcome, cycle: int, now: float) -> dict[s
         "canonical_url": address(outcome.location),
         **text,
     }
+
+
+def untried(outcome: PageOutcome) -> bool:
+    """Whether its host asked for a pause or is down, so that nothing was sent: that is no failure of this URL."""
+    return outcome.state is UrlState.QUEUED and not outcome.status and outcome.reason in ("http_429", "host_down")
 
 
 def next_visit(reason: str, status: int, changed_at: float, now: float) -> float:

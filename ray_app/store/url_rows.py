@@ -45,6 +45,8 @@ shown = [
 # Conditions of partial indexes, word for word: SQLite uses such an index only for a query that repeats its condition.
 _in_waiting_index = urls.c.cycle_due > literal_column("0")
 _in_listed_index = urls.c.sitemap != literal_column("''")
+in_alias_index = urls.c.alias_of != literal_column("''")
+in_redirect_index = urls.c.reason == literal_column("'redirect'")
 # Ruled out by its address alone, before any fetch.
 judged = and_(urls.c.state == UrlState.SKIPPED.value, urls.c.status == 0, urls.c.reason.in_(sorted(JUDGED)))
 
@@ -146,7 +148,7 @@ def begin(conn: Connection, brand: str, cycle: Cycle, now: float) -> None:
         return
     failed = urls.c.state == UrlState.FAILED.value
     if cycle.mode is Mode.RETRY:
-        wanted = or_(failed, urls.c.reason == "robots_unreachable")
+        wanted = or_(failed, urls.c.reason.in_(("robots_unreachable", "blocked_address")))
     else:
         old = or_(urls.c.revisit_at <= now, failed, urls.c.state == UrlState.QUEUED.value)
         wanted = and_(or_(old, urls.c.lastmod > urls.c.fetched_at), not_(judged))

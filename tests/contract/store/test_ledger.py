@@ -223,12 +223,15 @@ def test_what_waits_is_found_through_its_index(run: Run) -> None:
     run.ledger.next_due(BRAND, 1)
     run.ledger.hosts(BRAND, 1)
     run.ledger.waiting(BRAND, 1)
+    run.ledger.aliases_of(BRAND, SITE + "/a")
     queries = [(query, values) for query, values in asked if "FROM urls" in query]
-    assert len(queries) == 4
+    assert len(queries) == 5
     if engine.dialect.name == "sqlite":  # PostgreSQL reads a table so small from end to end
         with engine.begin() as conn:
             plans = [conn.exec_driver_sql(f"EXPLAIN QUERY PLAN {query}", values).all() for query, values in queries]
-        assert all("urls_waiting" in str(plan) and "SORT" not in str(plan) for plan in plans), plans
+        *waiting, aliases = map(str, plans)
+        assert all("urls_waiting" in plan and "SORT" not in plan for plan in waiting), plans
+        assert "urls_alias" in aliases and "urls_redirect" in aliases, aliases
 
 
 def test_a_retry_waits_for_its_time(run: Run) -> None:
@@ -326,7 +329,7 @@ def test_a_bad_night_of_the_server_takes_no_text_away(run: Run) -> None:
     run.commit(
         outcome(a, UrlState.FAILED, "timeout"),
         outcome(b, UrlState.QUEUED, "http_5xx", status=500, retry_at=99.0),
-        outcome(c, UrlState.SKIPPED, "robots_unreachable"),
+        outcome(c, UrlState.SKIPPED, "blocked_address"),
     )
     assert run.documents() == {"/a": "1", "/b": "2", "/c": "3"}
     assert run.row("/a").state is UrlState.FAILED
@@ -421,6 +424,7 @@ def test_what_a_complete_full_crawl_finds_no_link_to_leaves(run: Run) -> None:
         ("/a", UrlState.FAILED, "timeout"),
         ("/a", UrlState.FAILED, "http_4xx"),
         ("/a", UrlState.SKIPPED, "robots_unreachable"),
+        ("/a", UrlState.SKIPPED, "blocked_address"),
         ("/a", UrlState.GONE, "http_404"),
     ],
 )
@@ -429,22 +433,35 @@ def test_a_crawl_that_could_not_read_everything_takes_nothing_away(run: Run, sec
     assert "/b" in run.documents()
 
 
+def test_a_start_page_without_text_that_is_blocked_takes_nothing_away(run: Run) -> None:
+    target = Discovery(SITE + "/a", 0, SITE + "/", hops=1)
+    run.discover(Discovery(SITE + "/", forced=True), target)
+    start, page = sorted(run.due(), key=lambda task: task.url)
+    run.commit(outcome(start, UrlState.SKIPPED, "redirect", status=301, location=page.url), ok(page, "text"))
+    run.next_cycle(Mode.FULL)
+    run.discover(Discovery(SITE + "/", forced=True))
+    run.commit(outcome(run.due()[0], UrlState.SKIPPED, "blocked_address"))
+    assert run.finish() == Finished(left=0, unlinked=0)
+    assert run.documents() == {"/a": "text"}
+
+
 def test_an_unfinished_full_crawl_takes_nothing_away(run: Run) -> None:
     assert crawled_fully(run, ("/", UrlState.FETCHED, "not_modified")) == Finished(left=1)
     assert set(run.documents()) == {"/", "/a", "/b"}
 
 
 def test_a_retry_is_about_failures_only(run: Run) -> None:
-    run.seed("/ok", "/failed", "/late")
+    run.seed("/ok", "/failed", "/late", "/blocked")
     tasks = {task.url.removeprefix(SITE): task for task in run.due()}
     run.commit(
         ok(tasks["/ok"], "text"),
         outcome(tasks["/failed"], UrlState.FAILED, "timeout"),
         outcome(tasks["/late"], UrlState.SKIPPED, "robots_unreachable"),
+        outcome(tasks["/blocked"], UrlState.SKIPPED, "blocked_address"),
     )
     run.next_cycle(Mode.RETRY)
     run.discover(Discovery(SITE + "/ok", forced=True))
-    assert {task.url for task in run.due()} == {SITE + "/failed", SITE + "/late"}
+    assert {task.url for task in run.due()} == {SITE + "/failed", SITE + "/late", SITE + "/blocked"}
 
 
 def test_a_page_is_left_alone_until_its_next_visit(run: Run) -> None:

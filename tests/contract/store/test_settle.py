@@ -131,11 +131,15 @@ def test_a_page_that_never_held_a_text_is_gone_at_once() -> None:
         (UrlState.FAILED, "http_5xx"),
         (UrlState.QUEUED, "timeout"),
         (UrlState.SKIPPED, "robots_unreachable"),
+        (UrlState.SKIPPED, "blocked_address"),
         (UrlState.SKIPPED, "page_cap"),
     ],
 )
-def test_what_does_not(state: UrlState, reason: str) -> None:
-    assert _has(_settled(HELD, state, reason), TEXT)
+def test_what_does_not_and_is_looked_at_again_by_the_next_crawl(state: UrlState, reason: str) -> None:
+    old = replace(HELD, changed_at=1.0)
+    values = settle(old, _outcome(old, state, reason, fetched_at=0.0), cycle=1, now=1e8)
+    assert values is not None
+    assert _has(values, TEXT | {"revisit_at": 0.0, "fetched_at": HELD.fetched_at})
 
 
 def test_a_retry_waits_and_counts() -> None:
