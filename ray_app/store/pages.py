@@ -102,7 +102,7 @@ class PageStore:
         folder, removed = self._folder(brand), 0
         for path in sorted(folder.iterdir()) if folder.is_dir() else ():
             ours = _PART.fullmatch(path.name.removesuffix(_UNFINISHED))
-            if ours and path.name not in live and now - path.stat().st_mtime >= min_age_s:
+            if ours and path.name not in live and now - _changed_at(path, now) >= min_age_s:
                 path.unlink(missing_ok=True)
                 removed += 1
         return removed
@@ -195,6 +195,14 @@ def _sync(folder: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def _changed_at(path: Path, now: float) -> float:
+    """When a file was written; ``now`` when its name has gone since the folder was read, as a finished part's does."""
+    try:
+        return path.stat().st_mtime
+    except FileNotFoundError:
+        return now
 
 
 def _discard(path: Path) -> None:

@@ -129,6 +129,13 @@ def test_the_name_appears_only_when_the_part_is_durable(store: PageStore, monkey
     assert order == ["fsync folder", "fsync", "rename", "fsync folder"]
 
 
+def test_a_name_that_goes_while_orphans_are_collected_is_passed_over(store: PageStore, tmp_path: Path) -> None:
+    part = store.write_part("acme", [_document(1)])
+    folder = tmp_path / "pages" / "acme"
+    (folder / f"{part}.tmp").symlink_to(folder / "renamed")  # read with the folder, and no longer there
+    assert store.collect("acme", {part}, now=1e12, min_age_s=3_600.0) == 0
+
+
 def test_orphans_are_collected_when_they_are_old_enough(store: PageStore, tmp_path: Path) -> None:
     live, orphan, young = (store.write_part("acme", [_document(n)]) for n in range(3))
     folder = tmp_path / "pages" / "acme"
