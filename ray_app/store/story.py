@@ -59,8 +59,9 @@ def _state(row: UrlRow) -> Iterator[str]:
     if row.canonical_url:
         yield f"{row.canonical_url} stands for it."
     if row.fetched_at:
-        answer = f"answered {row.status}" if row.status else "did not answer"
-        yield f"It was last asked for on {clock(row.fetched_at)} UTC and {answer}."
+        # Without a status the reason says what went wrong, then or since: perhaps nothing was sent this time.
+        answer = f" and answered {row.status}" if row.status else ""
+        yield f"It was last asked for on {clock(row.fetched_at)} UTC{answer}."
     elif row.state is not UrlState.QUEUED:
         yield "It was never asked for."
     if row.detail:
@@ -86,13 +87,6 @@ def _text(row: UrlRow, aliases: Sequence[str], indexed: bool | None) -> Iterator
     if aliases:
         more = f" and {len(aliases) - SHOWN_ALIASES} more" if len(aliases) > SHOWN_ALIASES else ""
         yield f"It stands for {', '.join(aliases[:SHOWN_ALIASES])}{more}."
-
-
-_INDEXED = {
-    None: "Nothing is published for its brand yet.",
-    True: "It is in the live index.",
-    False: "It is not in the live index; the next embedding puts it there.",
-}
 
 
 def _next(row: UrlRow) -> Iterator[str]:

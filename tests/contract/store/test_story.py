@@ -69,6 +69,12 @@ def test_what_was_never_asked_for() -> None:
     assert "It was never asked for." in sentences
 
 
+def test_what_was_not_asked_for_this_time_is_not_said_to_be_silent() -> None:
+    sentences = told(state=UrlState.SKIPPED, reason="robots_unreachable", status=0)
+    assert "It was last asked for on 1970-01-01 00:00:02 UTC." in sentences
+    assert "did not answer" not in sentences
+
+
 def test_who_stands_for_whom() -> None:
     alias = told(reason="duplicate", canonical_url="https://a.example/y")
     assert "https://a.example/y stands for it." in alias
