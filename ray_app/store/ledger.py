@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator, Sequence, Set
 from itertools import islice
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Select, and_, func, not_, or_, select, update
+from sqlalchemy import ColumnElement, Connection, Select, and_, func, not_, or_, select, union, update
 
 from ray_app.records import FetchTask, Kind, PageOutcome, PageRef, UrlState
 from ray_app.store import fence as lease
@@ -282,10 +282,12 @@ class Ledger:
 
     def aliases_of(self, brand: str, url: str, limit: int = 100) -> list[str]:
         """The URLs that this one stands for, or that redirect to it."""
-        named = or_(urls.c.alias_of == url, and_(urls.c.reason == "redirect", urls.c.canonical_url == url))
-        query = select(urls.c.url).where(urls.c.brand == brand, named).order_by(urls.c.url).limit(limit)
+        aliases = and_(urls.c.brand == brand, urls.c.alias_of == url, url_rows.in_alias_index)
+        moved = and_(urls.c.brand == brand, urls.c.canonical_url == url, url_rows.in_redirect_index)
+        # Each has an index, which SQLite uses as long as the order is asked for outside.
+        found = union(*(select(urls.c.url).where(each) for each in (aliases, moved))).subquery()
         with self._db.read() as conn:
-            return list(conn.scalars(query))
+            return list(conn.scalars(select(found.c.url).order_by(found.c.url).limit(limit)))
 
     def urls(self, brand: str, state: UrlState | None = None, reason: str = "") -> Iterator[UrlRow]:
         """Every URL of a brand, by URL; each thousand is read by itself."""
@@ -308,7 +310,8 @@ class Ledger:
 
     def templates(self, brand: str) -> list[tuple[str, int, int]]:
         """Of each pattern of URLs with a budget: how many were looked at, how many shapes their texts have."""
-        admitted = func.count().filter(urls.c.reason != "trap", urls.c.fetched_at > 0)
+        looked_at = or_(urls.c.fetched_at > 0, urls.c.reason == "robots")
+        admitted = func.count().filter(urls.c.reason != "trap", looked_at)
         shapes = func.count(urls.c.shape.distinct()).filter(urls.c.shape != "")
         query = select(urls.c.template, admitted, shapes).where(urls.c.brand == brand, urls.c.template != "")
         with self._db.read() as conn:

@@ -55,6 +55,12 @@ def _to_2(conn: Connection) -> None:
         conn.execute(update(urls).where(waiting).values(cycle_due=number))
 
 
+def _to_3(conn: Connection) -> None:
+    """A database that had come from version 1 has not got the indexes of version 2; nobody has ``urls_redirect``."""
+    for index in urls.indexes:
+        index.create(conn, checkfirst=True)
+
+
 def _fill_hosts(conn: Connection) -> None:
     this = (urls.c.brand == bindparam("key_brand")) & (urls.c.url == bindparam("key_url"))
     statement = update(urls).where(this).values(host=bindparam("new_host"))
@@ -64,4 +70,4 @@ def _fill_hosts(conn: Connection) -> None:
         conn.execute(statement, rows)
 
 
-_STEPS: dict[int, Callable[[Connection], None]] = {1: _to_2}
+_STEPS: dict[int, Callable[[Connection], None]] = {1: _to_2, 2: _to_3}

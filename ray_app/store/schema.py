@@ -21,7 +21,7 @@ from sqlalchemy import (
 # Keys compare byte by byte on both databases; PostgreSQL's locale order would differ from SQLite's.
 KEY = String().with_variant(Text(collation="C"), "postgresql")
 
-VERSION = 2  # of this layout; see store.migrate
+VERSION = 3  # of this layout; see store.migrate
 
 metadata = MetaData()
 
@@ -123,6 +123,14 @@ Index(
     urls.c.alias_of,
     sqlite_where=text("alias_of <> ''"),
     postgresql_where=text("alias_of <> ''"),
+)
+
+Index(  # since version 3
+    "urls_redirect",
+    urls.c.brand,
+    urls.c.canonical_url,
+    sqlite_where=text("reason = 'redirect'"),
+    postgresql_where=text("reason = 'redirect'"),
 )
 
 cycles = Table(

@@ -151,7 +151,8 @@ def begin(conn: Connection, brand: str, cycle: Cycle, now: float) -> None:
         wanted = or_(failed, urls.c.reason.in_(("robots_unreachable", "blocked_address")))
     else:
         old = or_(urls.c.revisit_at <= now, failed, urls.c.state == UrlState.QUEUED.value)
-        wanted = and_(or_(old, urls.c.lastmod > urls.c.fetched_at), not_(judged))
+        newer = and_(urls.c.fetched_at > 0, urls.c.lastmod > urls.c.fetched_at)  # what it was never read is not newer
+        wanted = and_(or_(old, newer), not_(judged))
     due = {"cycle_due": cycle.number, "attempts": 0, "due_at": 0.0}
     conn.execute(update(urls).where(urls.c.brand == brand, wanted).values(**due))
 

@@ -1,13 +1,13 @@
 from __future__ import annotations
 
 import pytest
-from sqlalchemy import create_engine, text
+from sqlalchemy import create_engine, inspect, text
 
 from ray_app.errors import StoreError
 from ray_app.records import UrlState
 from ray_app.store.db import Database
 from ray_app.store.ledger import Cycle, Discovery, Ledger
-from ray_app.store.schema import VERSION
+from ray_app.store.schema import VERSION, urls
 
 # The tables of version 1 that later versions changed, as it made them.
 VERSION_1 = (
@@ -37,6 +37,10 @@ def run(url: str, *statements: str) -> None:
     engine.dispose()
 
 
+def indexes(db: Database) -> set[str | None]:
+    return {index["name"] for index in inspect(db.engine).get_indexes("urls")}
+
+
 def test_a_database_of_version_1_goes_on_where_it_was(db_url: str) -> None:
     if db_url.startswith("sqlite"):
         Database(db_url).close()
@@ -52,10 +56,21 @@ def test_a_database_of_version_1_goes_on_where_it_was(db_url: str) -> None:
             "https://a.example/due",
         }
         assert len(ledger.documents("acme")) == 2
+        assert indexes(db) == {"urls_waiting", "urls_listed", "urls_alias", "urls_redirect"}
         db.close()
     db = Database(db_url)
     assert Ledger(db).discover("acme", Cycle(2, 3.0, None), [Discovery("https://a.example/new")], 5.0) == 1
     db.close()
+
+
+def test_a_database_of_version_2_gets_the_indexes_it_lacks(db_url: str) -> None:
+    """As one had that came from version 1."""
+    Database(db_url).close()
+    run(db_url, "UPDATE layout SET version = 2", "DROP INDEX urls_waiting", "DROP INDEX urls_redirect")
+    for _ in range(2):
+        db = Database(db_url)
+        assert indexes(db) == {index.name for index in urls.indexes}
+        db.close()
 
 
 def test_a_database_of_a_newer_backline_is_refused_in_words(db_url: str) -> None:
