@@ -39,7 +39,7 @@ _WORDS_OF_ORDERS = re.compile(
     r"ignore|disregard|forget|override|everything|all|any|the|your|previous|prior|above|earlier|instructions?|prompts?"
     r"|rules|guidelines|system|reveal|print|show|and|now|you|are|me"
 )
-_KEY_WORDS = ("instruct", "ignor", "prompt", "disregard", "guideline", "reveal", "forget", "your")
+KEY_WORDS = ("instruct", "ignor", "prompt", "disregard", "guideline", "reveal", "forget", "your")
 _BACKWARDS = ("snoitcurtsni", "tpmorp")
 _HALF_TURNED = ("vafgehpgvba", "cebzcg")  # "instruction" and "prompt" in rot13
 
@@ -77,7 +77,7 @@ def other_readings(text: str, plain: str) -> Iterator[str]:
 
 
 def _gains(reading: str, plain: str) -> bool:
-    return any(reading.count(word) > plain.count(word) for word in _KEY_WORDS)
+    return any(reading.count(word) > plain.count(word) for word in KEY_WORDS)
 
 
 def decoded(text: str) -> Iterator[str]:

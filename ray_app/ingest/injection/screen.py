@@ -42,8 +42,9 @@ class _Unit:
     """What is kept or set aside as a whole."""
 
     text: str
-    glue: str  # white space before it
-    is_header: bool = False  # of a table: worth nothing without rows
+    block: int  # index of the block that it is part of
+    glue: str  # white space before that block
+    is_header: bool  # of a table: worth nothing without rows
 
 
 def score(text: str) -> tuple[float, tuple[str, ...]]:
@@ -91,10 +92,18 @@ def _screened(text: str) -> tuple[str, list[tuple[str, _Found]]]:
     if not bad:
         return text, []
     kept = [unit for index, unit in enumerate(units) if index not in bad]
-    following = [*kept[1:], _Unit("", "")]
-    rest = [unit for unit, after in zip(kept, following, strict=False) if not unit.is_header or after.glue == "\n"]
-    joined = "".join(unit.glue + unit.text for unit in rest).lstrip("\n")
-    return joined, [(units[index].text, found) for index, found in sorted(bad.items())]
+    return _joined(kept), [(units[index].text, found) for index, found in sorted(bad.items())]
+
+
+def _joined(units: Sequence[_Unit]) -> str:
+    """Markdown of what is kept. The first of a block stands as far from the one before as the whole block did."""
+    with_body = {unit.block for unit in units if not unit.is_header}
+    text, block = "", -1
+    for unit in units:
+        if unit.block in with_body:
+            text += ("\n" if unit.block == block else unit.glue) + unit.text
+            block = unit.block
+    return text.lstrip("\n")
 
 
 def _bad(units: Sequence[_Unit]) -> dict[int, _Found]:
@@ -134,11 +143,9 @@ def _beside(units: Sequence[_Unit], index: int) -> list[int]:
 
 def _units(text: str) -> Iterator[_Unit]:
     """The smallest parts of a section that can go without harm to the others."""
-    for block in parse(text):
-        glue = block.glue
+    for number, block in enumerate(parse(text)):
         for part, is_header in _parts(block):
-            yield _Unit(part, glue, is_header)
-            glue = "\n"
+            yield _Unit(part, number, block.glue, is_header)
 
 
 def _parts(block: Block) -> list[tuple[str, bool]]:

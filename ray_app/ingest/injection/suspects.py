@@ -1,8 +1,9 @@
 """Finding, in little time, the few texts of a document that are worth to be scored; see ingest.injection.
 
 Next to no page holds an order to a model, so all text is only looked over for anchors: beginnings of words of which
-every text that scores enough has one. Measured over 80 million characters of manuals that costs 20 ns a character, and
-one section in forty is looked at more closely.
+every text that scores enough has one, unless all of it is written in code. Measured over 80 million characters of
+manuals that costs 20 ns a character, where letters have accents twice that, and one section in forty is looked at more
+closely.
 """
 
 from __future__ import annotations
@@ -11,6 +12,8 @@ import re
 from bisect import bisect_right
 from collections.abc import Sequence
 from itertools import accumulate
+
+from ray_app.ingest.injection.reading import KEY_WORDS, MARKS, folded
 
 
 def _listed(words: str) -> list[str]:
@@ -51,14 +54,25 @@ _ANCHORS = _listed(
     "usuário perg,ao utilizador,você é,você agora,vergeet ,de gebruiker,je bent,taalmodel,polece,zapomnij,"
     "użytkownikow,użytkownik pyta,jesteś,talimat,como asistente,come assistente,sicherheitsrichtlinie"
 )
-# In scripts that do not part words, or have no lower case.
+# What other_readings looks for, letter by letter; the commonest such word stands above.
+_SPACED_OUT = [gap.join(word[:6]) for gap in (" ", "  ") for word in KEY_WORDS]
+# In scripts that do not part words, or that `_plain` leaves as they are.
 _FOREIGN = re.compile(
     "指示|無視し|忽略|忽视|忘记|忘記|忘れ|指令|提示[词詞语語]|プロンプト|ユーザーに|ユーザーが|利用者に|用户|用戶|使用者"
     "|你现在|你現在|あなたは|人工|言語モデル|语言模"
     "|没有任何|지시(?!어)|무시하|무시해|프롬프트|사용자에게|사용자가|당신은|당신의|התעלם|שכח|הורא|הנחיות|מודל|משתמש|אתה|תמיד"
     "|تجاهل|انس|التعليمات|المستخدم|كنت|انت |أنت |قيود|قبلی|гнорир|абудь|теперь"
-    "|AIア|AIモ|AIへ|是AI|致AI|AI 어|AI 모|AI 비"
+    "|aiア|aiモ|aiへ|是ai|致ai|ai 어|ai 모|ai 비"
 )
+
+
+# Code points that may be read as ASCII: accented letters (Vietnamese ones last), accents apart, gaps, dashes, quotes;
+# then letters in circles, those of mathematics, and those in boxes.
+_DRESSED_RANGES = (
+    (0xA0, 0x250), (0x1E00, 0x1F00), (0x300, 0x370), (0x2000, 0x2080),
+    (0x24D0, 0x24EA), (0x1D400, 0x1D800), (0x1F110, 0x1F18A),
+)  # fmt: skip
+_MAYBE_DRESSED = re.compile(b"([\xc2-\xc9\xcc\xcd\xe1\xe2\xf0][\x80-\xbf]+)")  # one class: alternatives are slow
 
 
 def _table() -> bytes:
@@ -80,33 +94,45 @@ def _trie(words: Sequence[bytes]) -> bytes:
     return branches[0] if len(branches) == 1 else b"(?:" + b"|".join(branches) + b")"
 
 
+def _bare() -> dict[bytes, bytes]:
+    """Accented letters and dressed-up signs in UTF-8, and the ASCII that they are read as; see reading.folded."""
+    read = {chr(code): folded(chr(code)) for first, end in _DRESSED_RANGES for code in range(first, end)}
+    return {sign.encode(): bare.encode() for sign, bare in {**read, "·": " "}.items() if bare.isascii()}
+
+
 _TABLE = _table()
-_ANCHOR = re.compile(b" " + _trie([anchor.encode().translate(_TABLE) for anchor in _ANCHORS]))
-_IMAGE = re.compile(r"\]\((?:https?:)?//")
+_BARE = _bare()
+
+
+def _plain(text: str) -> bytes:
+    """In lower case without accents, signs as spaces, digits as letters; other scripts as they are."""
+    if text.isascii():
+        return text.encode().translate(_TABLE)
+    parts = _MAYBE_DRESSED.split(text.lower().encode("utf-8", "replace"))
+    parts[1::2] = [_BARE.get(sign, sign) for sign in parts[1::2]]
+    return b"".join(parts).translate(_TABLE)
+
+
+_ANCHOR = re.compile(b" " + _trie([_plain(anchor) for anchor in (*_ANCHORS, *_SPACED_OUT)]))
+_IMAGE = re.compile(r"\]\((?:https?:)?//", re.IGNORECASE)
 # Bytes that Latin text is made of; what else there is are letters of other scripts, or such as dress up as Latin ones.
 _COMMON_BYTES = bytes([*range(0x80), *range(0x80, 0xC0), *range(0xC2, 0xC9), 0xE2])
 _DISGUISE = re.compile(
-    "[\u24b6-\u24e9\uff21-\uff5a\U0001d400-\U0001d7ff\U0001f110-\U0001f189\u0262-\u02a0\u1d00-\u1d7f\ua730]{3}"
-    "|(?:\\w[\u0300-\u036f]){3}|[A-Za-z][\u0370-\u058f]|[\u0370-\u058f][A-Za-z]"
+    "[\uff21-\uff5a\u0262-\u02a0\u1d00-\u1d7f\ua730]{3}|[A-Za-z][\u0370-\u058f]|[\u0370-\u058f][A-Za-z]"
 )
 
 
 def suspicious(texts: Sequence[str]) -> set[int]:
     """Indexes of the texts that may score enough."""
-    whole = "\n".join(texts)
-    plain = b" " + whole.encode("utf-8", "replace").translate(_TABLE)
-    hits = [match.end() - 1 for match in _ANCHOR.finditer(plain)]
-    found = _indexes(texts, hits) if hits else set()
-    if "](" in whole or plain.translate(None, _COMMON_BYTES):
+    plain = [_plain(text) for text in texts]
+    whole = b" ".join([b"", *plain])
+    found: set[int] = set()
+    if hits := [match.end() - 1 for match in _ANCHOR.finditer(whole)]:
+        starts = list(accumulate((len(text) + 1 for text in plain), initial=1))
+        found = {bisect_right(starts, hit) - 1 for hit in hits}
+    if whole.translate(None, _COMMON_BYTES) or any("](" in text for text in texts):
         found.update(index for index, text in enumerate(texts) if index not in found and _is_odd(text))
     return found
-
-
-def _indexes(texts: Sequence[str], hits: Sequence[int]) -> set[int]:
-    """Of the texts that the byte positions ``hits`` lie in, where all are joined by one byte after a first one."""
-    sizes = (len(text) if text.isascii() else len(text.encode("utf-8", "replace")) for text in texts)
-    starts = list(accumulate((size + 1 for size in sizes), initial=1))
-    return {bisect_right(starts, hit) - 1 for hit in hits}
 
 
 def _is_odd(text: str) -> bool:
@@ -114,4 +140,4 @@ def _is_odd(text: str) -> bool:
         return True
     if text.isascii():
         return False
-    return _DISGUISE.search(text) is not None or _FOREIGN.search(text) is not None
+    return _DISGUISE.search(text) is not None or _FOREIGN.search(MARKS.sub("", text.lower())) is not None
