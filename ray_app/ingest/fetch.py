@@ -25,7 +25,7 @@ from ray_app.ingest.page import walls
 from ray_app.ingest.render.resource import Resource, ResourceReader, ResourceTask, profile_for
 from ray_app.ingest.robots import Robots
 from ray_app.ingest.robots_reader import RobotsReader
-from ray_app.ingest.transport import Transport, reason_of
+from ray_app.ingest.transport import SILENT, Transport, reason_of
 from ray_app.ingest.urls import normalise, origin
 from ray_app.ingest.visit import Visit, backoff
 from ray_app.records import FetchResult, FetchTask, Kind, UrlState
@@ -99,7 +99,7 @@ class Fetcher:
         except BadUrl as error:
             return visit.skipped("bad_url", detail=error.message)
         except BlockedAddress as error:
-            return visit.skipped("blocked_address", detail=error.message)
+            return visit.blocked(error.message)
         except HostPaused as error:
             wait = self._transport.gate(normalise(task.url)).pause_left(monotonic())
             return visit.deferred(wait, "host_down" if isinstance(error, HostDown) else "http_429")
@@ -115,6 +115,7 @@ class Fetcher:
         if rules.reason:
             return self._without_rules(visit, url, rules.reason)
         if visit.task.kind is Kind.ROBOTS:
+            visit.begin()
             return visit.result(UrlState.FETCHED, "ok", sitemaps=_sitemaps(rules, origin(url)))
         if not _invited(visit.task, rules) and not rules.allowed(url, lane.profile.user_agent):
             return visit.skipped("robots")
@@ -124,9 +125,10 @@ class Fetcher:
         """Nothing may be fetched while the rules are unknown."""
         if reason in ("http_429", "host_down"):
             return visit.deferred(self._transport.gate(url).pause_left(monotonic()), reason)
-        if reason in ("dns", "connect"):
-            return visit.retry(reason, detail="robots.txt could not be asked for.")
+        if reason in SILENT:
+            return visit.retry(reason, detail="robots.txt could not be read.")
         if visit.task.kind is Kind.ROBOTS:
+            visit.begin()
             return visit.failed(reason)
         return visit.skipped(reason)
 

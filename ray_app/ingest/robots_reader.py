@@ -13,7 +13,7 @@ from ray_app.ingest.body import SLOW_AFTER_S, BodyLimits, BodyReader, BodyRefuse
 from ray_app.ingest.lanes import Lane
 from ray_app.ingest.pacing import HostDown, HostPaused
 from ray_app.ingest.robots import Robots
-from ray_app.ingest.transport import Transport, reason_of
+from ray_app.ingest.transport import SILENT, Transport, reason_of
 
 TRIES = 3  # a site that fails for a moment should not lose a whole crawl to it
 FIRST_WAIT_S = 0.5  # before the second try, doubled before the third
@@ -84,7 +84,10 @@ class RobotsReader:
 
 
 def _after_error(reason: str) -> tuple[Robots, bool]:
-    """A host that cannot be found or reached is reported as that; the rest is an unreadable robots.txt."""
-    if reason in ("dns", "connect"):
+    """A host that cannot be found or does not answer is reported as that; the rest is an unreadable robots.txt.
+
+    The wait for another try at a silent host is the ledger's, so that it does not hold the batch up.
+    """
+    if reason in SILENT:
         return Robots.unreachable(reason), False
     return Robots.unreachable(), reason == "protocol"

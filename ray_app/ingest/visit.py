@@ -28,16 +28,15 @@ class Visit:
     task: FetchTask
     max_attempts: int
     clock: Callable[[], float]
-    started: float = field(init=False)
+    started: float = field(default_factory=monotonic)
+    sent: bool = False  # a request went out; without one the URL was not visited
     status: int = 0
     reader: BodyReader | None = None
-
-    def __post_init__(self) -> None:
-        self.begin()
 
     def begin(self) -> None:
         """The request goes out now: waiting for the host's turn is not part of ``seconds``."""
         self.started = monotonic()
+        self.sent = True
 
     def result(self, state: UrlState, reason: str, **fields: Any) -> FetchResult:
         """The outcome; ``fields`` are further fields of FetchResult."""
@@ -46,7 +45,7 @@ class Visit:
             state=state,
             reason=reason,
             status=self.status,
-            fetched_at=self.clock(),
+            fetched_at=self.clock() if self.sent else 0.0,
             seconds=monotonic() - self.started,
             bytes_received=self.reader.received if self.reader else 0,
             **fields,
@@ -54,6 +53,11 @@ class Visit:
 
     def skipped(self, reason: str, **fields: Any) -> FetchResult:
         return self.result(UrlState.SKIPPED, reason, **fields)
+
+    def blocked(self, detail: str) -> FetchResult:
+        """Nothing was sent, for the address is not one to connect to: its turn had come when that was found out."""
+        self.sent = False
+        return self.skipped("blocked_address", detail=detail)
 
     def failed(self, reason: str, detail: str = "") -> FetchResult:
         return self.result(UrlState.FAILED, reason, detail=detail)
@@ -67,6 +71,7 @@ class Visit:
 
     def deferred(self, wait_s: float, reason: str = "http_429") -> FetchResult:
         """Nothing was sent, for the host is left alone for now; this does not use up a try."""
+        self.sent = False
         return self.result(UrlState.QUEUED, reason, retry_at=self.clock() + max(wait_s, 0.0), detail=_UNTRIED[reason])
 
 

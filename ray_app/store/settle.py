@@ -45,6 +45,8 @@ TRANSIENT = frozenset(
     | {"robots_unreachable", "blocked_address", "extract_crashed", "fetch_crashed"}
 )
 
+UNASKED = frozenset({"lastmod", "host_down"})  # settled without a request, whatever a former one said
+
 REVISIT_SHARE = 0.1
 REVISIT_FLOOR_S = 3_600.0  # a shorter wait is none: who crawls twice in an hour wants to see what changed
 REVISIT_CAP_S = 7 * 86_400.0
@@ -138,7 +140,7 @@ def meet(known: Known, found: Discovery, cycle: Cycle) -> dict[str, Any]:
     judged = known.state == UrlState.SKIPPED and known.status == 0 and known.reason in JUDGED
     first = cycle.mode is Mode.FULL and known.cycle_due != cycle.number and known.cycle_done < cycle.number
     forced = found.forced and cycle.mode is not Mode.RETRY and known.cycle_due != cycle.number
-    newer = bool(found.lastmod) and found.lastmod > known.fetched_at and cycle.mode is not Mode.RETRY
+    newer = found.lastmod > known.fetched_at > 0 and cycle.mode is not Mode.RETRY
     if judged:
         queued = {"state": UrlState.QUEUED.value, "reason": "discovered", "detail": "", "cycle_done": cycle.number - 1}
         changes |= queued | _waits(cycle)
@@ -201,6 +203,12 @@ def settle(known: Known, outcome: PageOutcome, cycle: int, now: float) -> dict[s
 def untried(outcome: PageOutcome) -> bool:
     """Whether its host asked for a pause or is down, so that nothing was sent: that is no failure of this URL."""
     return outcome.state is UrlState.QUEUED and not outcome.status and outcome.reason in ("http_429", "host_down")
+
+
+def spent(outcome: PageOutcome) -> bool:
+    """Whether the URL is settled after having been asked for. ``url_rows.spent`` says the same of a row."""
+    unsent = outcome.state is UrlState.SKIPPED and not outcome.status
+    return outcome.state is not UrlState.QUEUED and not unsent and outcome.reason not in UNASKED
 
 
 def next_visit(reason: str, status: int, changed_at: float, now: float) -> float:

@@ -28,7 +28,7 @@ from ray_app.store.aliases import Alias, Held, aliases
 from ray_app.store.db import insert
 from ray_app.store.rows import Cycle, Discovery, Mode, UrlRow
 from ray_app.store.schema import cycles, urls
-from ray_app.store.settle import JUDGED, NO_TEXT, TRANSIENT, Known, address, best, host_of, meet, settle, way
+from ray_app.store.settle import JUDGED, NO_TEXT, TRANSIENT, UNASKED, Known, address, best, host_of, meet, settle, way
 
 IN_LIST = 1_000  # keys per IN list; SQLite allows 32,766 and PostgreSQL 65,535 parameters
 
@@ -49,6 +49,9 @@ in_alias_index = urls.c.alias_of != literal_column("''")
 in_redirect_index = urls.c.reason == literal_column("'redirect'")
 # Ruled out by its address alone, before any fetch.
 judged = and_(urls.c.state == UrlState.SKIPPED.value, urls.c.status == 0, urls.c.reason.in_(sorted(JUDGED)))
+# Settled after having been asked for; settle.spent says the same of an outcome.
+_unsent = and_(urls.c.state == UrlState.SKIPPED.value, urls.c.status == 0)
+spent = and_(urls.c.state != UrlState.QUEUED.value, not_(_unsent), urls.c.reason.not_in(sorted(UNASKED)))
 
 
 def waiting(brand: str, cycle: int) -> ColumnElement[bool]:
@@ -151,7 +154,7 @@ def begin(conn: Connection, brand: str, cycle: Cycle, now: float) -> None:
         wanted = or_(failed, urls.c.reason.in_(("robots_unreachable", "blocked_address")))
     else:
         old = or_(urls.c.revisit_at <= now, failed, urls.c.state == UrlState.QUEUED.value)
-        newer = and_(urls.c.fetched_at > 0, urls.c.lastmod > urls.c.fetched_at)  # what it was never read is not newer
+        newer = and_(urls.c.fetched_at > 0, urls.c.lastmod > urls.c.fetched_at)
         wanted = and_(or_(old, newer), not_(judged))
     due = {"cycle_due": cycle.number, "attempts": 0, "due_at": 0.0}
     conn.execute(update(urls).where(urls.c.brand == brand, wanted).values(**due))

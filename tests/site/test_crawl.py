@@ -14,6 +14,7 @@ from ray_app.ingest.crawl import CrawlReport
 from ray_app.records import FetchTask, PageOutcome, UrlState
 from ray_app.store.ledger import Holder, Mode
 from ray_app.store.stores import Stores
+from ray_app.store.story import story
 from ray_app.testing.site import Page, Site, linked_pages
 
 PAGES = 40
@@ -108,6 +109,9 @@ async def test_links_out_of_scope_are_recorded_and_not_fetched(fast: Settings, s
     assert found[site.url("/private/x")] == (UrlState.SKIPPED, "robots")
     assert found[site.url("/photo.jpg")] == (UrlState.SKIPPED, "media_type")
     assert sorted(site.paths()) == ["/page/39", "/start"]
+    forbidden = stores.ledger.url("acme", site.url("/private/x"))
+    assert forbidden is not None
+    assert story(forbidden)[-1] == "It was never asked for."
 
 
 async def test_a_redirect_leads_to_the_page_and_a_loop_ends(fast: Settings, stores: Stores, site: Site) -> None:

@@ -101,7 +101,8 @@ async def test_outcome(fetcher: Fetcher, site: Site, path: str, state: UrlState,
     assert bool(result.body) == (state is UrlState.FETCHED and path not in ("/empty", "/204"))
     assert (result.retry_at is not None) == (state is UrlState.QUEUED)
     assert result.retry_at is None or began < result.retry_at < began + 10
-    assert result.fetched_at >= began
+    assert (result.fetched_at >= began) == (path in site.paths()), "what was not asked for was not visited"
+    assert result.fetched_at == 0.0 or path in site.paths()
     assert "\n" not in result.detail
 
 
@@ -189,6 +190,7 @@ async def test_retry_after_is_honoured_for_the_whole_host(fetcher: Fetcher, site
     assert told.retry_at - time.time() == pytest.approx(expected, abs=2)
     other = await fetch(fetcher, site, "/ok", attempts=2)
     assert (other.state, other.status) == (UrlState.QUEUED, 0), "it waits without having been tried"
+    assert other.fetched_at == 0.0
     assert other.retry_at == pytest.approx(told.retry_at, abs=1)
     assert site.paths() == [f"/429?{query}"]
 
@@ -274,12 +276,19 @@ class TestRobots:
         site.pages["/robots.txt"] = Page(status=500)
         result = await fetch(fetcher, site, "/ok")
         assert (result.state, result.reason) == (UrlState.SKIPPED, "robots_unreachable")
+        assert result.fetched_at == 0.0
         assert site.count("/robots.txt") == 3
         assert site.paths() == []
 
-    async def test_one_that_never_comes_forbids_all(self, fetcher: Fetcher, site: Site) -> None:
+    @pytest.mark.parametrize("kind", [Kind.PAGE, Kind.ROBOTS])
+    async def test_one_that_never_comes_forbids_all_for_now(self, fetcher: Fetcher, site: Site, kind: Kind) -> None:
         site.pages["/robots.txt"] = Page(status=301, headers={"Location": "/slow-headers"})
-        assert (await fetch(fetcher, site, "/ok")).reason == "robots_unreachable"
+        path = "/robots.txt" if kind is Kind.ROBOTS else "/ok"
+        first = await fetch(fetcher, site, path, kind=kind)
+        assert (first.state, first.reason, first.status, first.fetched_at) == (UrlState.QUEUED, "timeout", 0, 0.0)
+        last = await fetch(fetcher, site, path, kind=kind, attempts=SETTINGS.max_attempts - 1)
+        assert (last.state, last.reason) == (UrlState.FAILED, "timeout")
+        assert "/ok" not in site.paths()
 
 
 class TestGuard:
@@ -319,7 +328,7 @@ class TestGuard:
         monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", getaddrinfo)
         evil, intranet = FetchTask("acme", "http://evil.example/ok"), f"intranet.example:{port}"
         (refused,) = await fetcher.fetch_batch([evil], profile(site))
-        assert (refused.reason, refused.retry_at) == ("blocked_address", None)
+        assert (refused.reason, refused.retry_at, refused.fetched_at) == ("blocked_address", None, 0.0)
         assert "127.0.0.1" not in refused.detail
         task = FetchTask("acme", f"http://{intranet}/ok")
         (allowed,) = await fetcher.fetch_batch([task], HostProfile(0, UA, (intranet,)))
@@ -358,7 +367,7 @@ class TestUnreachable:
             task = FetchTask("acme", f"https://{name}/")
             began = time.monotonic()
             (result,) = await fetcher.fetch_batch([task], HostProfile(0.0, UA, (name,)))
-        assert (result.state, result.reason) in ((UrlState.QUEUED, "connect"), (UrlState.SKIPPED, "robots_unreachable"))
+        assert (result.state, result.reason) in ((UrlState.QUEUED, "connect"), (UrlState.QUEUED, "timeout"))
         assert time.monotonic() - began < 10
 
 
@@ -374,6 +383,7 @@ class TestBreaker:
         site.requests.clear()
         waiting = await fetcher.fetch_batch([FetchTask("acme", site.url("/ok"), attempts=2)] * 10, profile(site))
         assert {(r.state, r.reason, r.status) for r in waiting} == {(UrlState.QUEUED, "host_down", 0)}
+        assert {r.fetched_at for r in waiting} == {0.0}
         assert all(r.retry_at and r.retry_at > time.time() for r in waiting)
         assert site.requests == [], "nobody was sent"
         await asyncio.sleep(0.6)

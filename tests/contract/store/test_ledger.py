@@ -136,6 +136,12 @@ def test_the_page_budget_counts_fetches_only(run: Run) -> None:
     run.fetched(a="text")
     assert run.ledger.done_in_cycle(BRAND, 1) == 1
     assert run.ledger.waiting(BRAND, 1) == 2
+    b, c = run.due()
+    run.commit(outcome(b, UrlState.SKIPPED, "robots"), outcome(c, UrlState.SKIPPED, "redirect", status=301))
+    assert run.ledger.done_in_cycle(BRAND, 1) == 2
+    run.seed("/d")
+    run.ledger.give_up_host(BRAND, run.cycle, run.fence, HOST)
+    assert run.ledger.done_in_cycle(BRAND, 1) == 2
     run.next_cycle()
     assert run.ledger.done_in_cycle(BRAND, 2) == 0
 
@@ -480,6 +486,19 @@ def test_a_page_is_left_alone_until_its_next_visit(run: Run) -> None:
     assert len(run.due()) == 1
 
 
+def test_what_robots_txt_forbids_waits_though_its_sitemap_names_a_date(run: Run) -> None:
+    run.discover(Discovery(SITE + "/a", 1, sitemap=SITE + "/map.xml", lastmod=5.0))
+    run.now = 5.0
+    run.commit(outcome(run.due()[0], UrlState.SKIPPED, "robots", fetched_at=0.0))
+    run.now += 40 * 86_400.0
+    run.next_cycle()
+    run.commit(outcome(run.due()[0], UrlState.SKIPPED, "robots", fetched_at=0.0))
+    run.now += 86_400.0
+    run.next_cycle()
+    assert run.due() == []
+    assert (run.row("/a").fetched_at, run.row("/a").status) == (0.0, 0)
+
+
 # -- caps and hosts
 
 
@@ -512,6 +531,8 @@ def test_templates_tell_how_much_of_a_pattern_was_admitted(run: Run) -> None:
     run.discover(*found, Discovery(SITE + "/c?m=9", 1, template="t", state=UrlState.SKIPPED, reason="trap"))
     run.commit(*(ok(task, "same" if n else "other") for n, task in enumerate(run.due(3))))
     assert run.ledger.templates(BRAND) == [("t", 3, 2)], "the fourth was not looked at yet"
+    run.commit(outcome(run.due()[0], UrlState.SKIPPED, "robots", fetched_at=0.0))
+    assert run.ledger.templates(BRAND) == [("t", 4, 2)]
     assert run.ledger.not_admitted(BRAND, [SITE + "/c?m=1", SITE + "/c?m=9", SITE + "/new"]) == {
         SITE + "/c?m=9",
         SITE + "/new",

@@ -243,6 +243,8 @@ class TestMeet:
         newer = replace(listed, lastmod=6.0)
         assert meet(idle, newer, DELTA)["cycle_due"] == 1
         assert meet(replace(idle, sitemap="s", lastmod=4.0), listed, DELTA) == {}
+        never_asked = replace(idle, state="skipped", reason="robots", status=0, fetched_at=0.0)
+        assert "cycle_due" not in meet(never_asked, newer, DELTA), "else each crawl would come to it"
 
 
 class TestNextVisit:
