@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 
 from ray_app.config import CrawlSettings
@@ -113,8 +113,12 @@ class Crawler:
         self._clock = clock
         self._stop = threading.Event()
 
-    def run(self, lease: Lease, mode: Mode = Mode.DELTA, stop: threading.Event | None = None) -> CrawlReport:
+    def run(
+        self, lease: Lease, mode: Mode = Mode.DELTA, stop: threading.Event | None = None, also: Sequence[str] = ()
+    ) -> CrawlReport:
         """Crawl until nothing is due; an unfinished cycle is ended first, and is enough if it covers ``mode``.
+
+        ``also``: normalised URLs of the brand that are looked at beside its start URLs.
 
         Raises LeaseLost when another run has taken the brand over, Interrupted soon after ``stop`` is set: run
         it again and it goes on.
@@ -123,18 +127,18 @@ class Crawler:
         try:
             while True:
                 cycle = self._ledger.open_cycle(self._config.name, self._clock(), lease.fence, mode)
-                report = self._run_cycle(cycle, lease)
+                report = self._run_cycle(cycle, lease, also)
                 if not cycle.resumed or cycle.mode in (mode, Mode.FULL):
                     return report
         finally:
             self._workers.close()
 
-    def _run_cycle(self, cycle: Cycle, lease: Lease) -> CrawlReport:
+    def _run_cycle(self, cycle: Cycle, lease: Lease, also: Sequence[str]) -> CrawlReport:
         report = CrawlReport(self._config.name, cycle.mode.value, cycle.number, cycle.resumed)
         log.info("crawl_started", brand=report.brand, cycle=report.cycle, mode=report.mode, resumed=report.resumed)
         started = self._clock()
         frontier = Frontier(self._ledger, self._config, self._settings, cycle, lease.fence)
-        frontier.seed(started)
+        frontier.seed(started, also)
         while self._step(frontier, lease, report):
             self._show(report, frontier, started)
         finished = frontier.close(self._clock())
@@ -153,8 +157,7 @@ class Crawler:
         if self._workers.idle():
             return self._wait_for_turn(frontier)
         if batches := self._workers.wait(WAIT_S):
-            frontier.commit(batches, self._clock())
-            for outcome in (one for done in batches for one in done):
+            for outcome in frontier.commit(batches, self._clock()):
                 report.count(outcome)
         return True
 

@@ -15,6 +15,7 @@ from ray_app.ingest.urls import authority, origin, path_of
 from ray_app.records import FetchTask, Kind, PageOutcome, UrlState
 from ray_app.store.ledger import Cycle, Discovery, Ledger, Mode
 from ray_app.store.rows import Finished
+from ray_app.store.settle import spent
 
 # Batches under way per host: one is fetched while the next one's answer is extracted and committed.
 BATCHES_PER_HOST = 3
@@ -62,11 +63,11 @@ class Frontier:
         """Pages handed out and not yet committed."""
         return len(self._under_way)
 
-    def seed(self, now: float) -> None:
-        """Put the start URLs in, and the robots.txt of each of their hosts, which may name sitemaps."""
+    def seed(self, now: float, also: Sequence[str] = ()) -> None:
+        """Put the start URLs and ``also`` in, and the robots.txt of each start URL's host, which may name sitemaps."""
         name = self._config.name
         if self._cycle.mode is not Mode.RETRY:
-            starts = [Discovery(url, forced=True) for url in self._config.start_urls]
+            starts = [Discovery(url, forced=True) for url in (*self._config.start_urls, *also)]
             self._ledger.discover(name, self._cycle, starts, now, self._fence)
             origins = dict.fromkeys(map(origin, self._config.start_urls)) if self._config.sitemaps else {}
             robots = [FetchTask(name, f"{one}/robots.txt", kind=Kind.ROBOTS) for one in origins]
@@ -133,10 +134,10 @@ class Frontier:
             return dataclasses.replace(task, etag="", last_modified="", content_hash="")
         return task
 
-    def commit(self, batches: Sequence[Sequence[PageOutcome]], now: float) -> None:
-        """Write the outcomes of finished batches and the URLs they name, durably."""
-        outcomes = [outcome for batch in batches for outcome in batch]
-        pages = [self._judge(outcome) for outcome in outcomes if outcome.task.kind is Kind.PAGE]
+    def commit(self, batches: Sequence[Sequence[PageOutcome]], now: float) -> list[PageOutcome]:
+        """Write the outcomes of finished batches and the URLs they name, durably; returns them as they are written."""
+        outcomes = [self._judge(outcome) for batch in batches for outcome in batch]
+        pages = [outcome for outcome in outcomes if outcome.task.kind is Kind.PAGE]
         for outcome in outcomes:
             if outcome.task.kind is not Kind.PAGE:
                 self._commit_sitemap(outcome, now)
@@ -144,6 +145,7 @@ class Frontier:
             self._commit_pages(pages, now)
         self._per_host.subtract(authority(b[0].task.url) for b in batches if b and b[0].task.kind is Kind.PAGE)
         self._give_up_hosts(pages, now)
+        return outcomes
 
     def _commit_pages(self, pages: Sequence[PageOutcome], now: float) -> None:
         found = self._admission.admit(one for outcome in pages for one in self._found(outcome))
@@ -153,7 +155,7 @@ class Frontier:
         if found or any(outcome.state is UrlState.QUEUED for outcome in pages):
             self._dry_until.clear()
         self._under_way.difference_update(outcome.task.url for outcome in pages)
-        self._budget -= sum(outcome.state is not UrlState.QUEUED for outcome in pages)
+        self._budget -= sum(map(spent, pages))
 
     def _commit_sitemap(self, outcome: PageOutcome, now: float) -> None:
         found, outcome = self._admission.admit_listed(outcome)
@@ -195,7 +197,9 @@ class Frontier:
         return self._ledger.finish_cycle(self._config.name, self._cycle, self._fence, now)
 
     def _judge(self, outcome: PageOutcome) -> PageOutcome:
-        """A redirect chain longer than the cap ends here, and so does one that leaves encryption."""
+        """A page's redirect chain longer than the cap ends here, and so does one that leaves encryption."""
+        if outcome.task.kind is not Kind.PAGE:
+            return outcome
         if outcome.location and outcome.task.hops >= self._settings.max_hops:
             return dataclasses.replace(outcome, state=UrlState.FAILED, reason="redirect_loop", location="")
         if outcome.location.startswith("http://") and outcome.task.url.startswith("https://"):

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator, Sequence, Set
 from itertools import islice
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Select, and_, func, not_, or_, select, union, update
+from sqlalchemy import ColumnElement, Connection, Select, and_, func, or_, select, union, update
 
 from ray_app.records import FetchTask, Kind, PageOutcome, PageRef, UrlState
 from ray_app.store import fence as lease
@@ -102,9 +102,8 @@ class Ledger:
             return _last_cycle(conn, brand)
 
     def done_in_cycle(self, brand: str, cycle: int) -> int:
-        """How many URLs were settled by a fetch, or a try to, in the cycle."""
-        fetched = and_(not_(url_rows.judged), urls.c.reason != "lastmod")
-        return self._count(urls.c.brand == brand, urls.c.cycle_done == cycle, fetched)
+        """How many URLs were settled in the cycle after having been asked for."""
+        return self._count(urls.c.brand == brand, urls.c.cycle_done == cycle, url_rows.spent)
 
     def waiting(self, brand: str, cycle: int) -> int:
         """How many URLs are still to be settled in the cycle."""

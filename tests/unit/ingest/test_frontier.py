@@ -141,7 +141,11 @@ def test_redirects_end_at_the_cap_and_never_leave_encryption(ledger: Ledger) -> 
     ((down, far),) = crawl.take()
     moved = PageOutcome(down, UrlState.SKIPPED, "redirect", 301, location="http://a.example/down")
     on = PageOutcome(replace(far, hops=5), UrlState.SKIPPED, "redirect", 301, location=SITE + "/further")
-    crawl.frontier.commit([[moved, on]], 10.0)
+    judged = crawl.frontier.commit([[moved, on]], 10.0)
+    assert [(one.state, one.reason) for one in judged] == [
+        (UrlState.FAILED, "downgrade"),
+        (UrlState.FAILED, "redirect_loop"),
+    ]
     assert crawl.fate("/down") == (UrlState.FAILED, "downgrade")
     assert crawl.fate("/far") == (UrlState.FAILED, "redirect_loop")
     assert ledger.url("acme", "http://a.example/down") is None
@@ -174,6 +178,26 @@ def test_validators_are_sent_for_texts_of_this_extraction(
     crawl.frontier.close(11.0)
     ((again,),) = Crawl(ledger, mode).take()
     assert (again.etag, again.content_hash) == (sent, "h" if sent else "")
+
+
+def test_only_what_was_asked_for_uses_up_the_page_budget(ledger: Ledger) -> None:
+    crawl = Crawl(ledger, max_pages=8)
+    ((start,),) = crawl.take()
+    crawl.page(start, *(f"/{n}" for n in range(20)))
+    fates = [
+        (UrlState.SKIPPED, "robots", 0),
+        (UrlState.SKIPPED, "blocked_address", 0),
+        (UrlState.FAILED, "timeout", 0),
+        (UrlState.SKIPPED, "redirect", 301),
+        (UrlState.GONE, "http_404", 404),
+        (UrlState.QUEUED, "http_5xx", 503),
+    ]
+    tasks = [task for batch in crawl.take() for task in batch]
+    outcomes = [PageOutcome(task, *fate, fetched_at=10.0) for task, fate in zip(tasks, fates, strict=False)]
+    crawl.frontier.commit([outcomes, []], 10.0)
+    later = Crawl(ledger, max_pages=8)
+    assert sum(map(len, later.take())) == 8 - 1 - 3, "and so it is for a run that goes on"
+    assert crawl.frontier.under_way + sum(map(len, crawl.take())) == 8 - 1 - 3
 
 
 def test_the_page_budget_holds_over_runs(ledger: Ledger) -> None:
