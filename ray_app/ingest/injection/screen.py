@@ -8,7 +8,7 @@ told, or for two that seldom meet. Nothing is deleted: what is taken out goes to
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from ray_app.ingest.blocks import Block, Kind, parse, rows
@@ -53,32 +53,34 @@ def score(text: str) -> tuple[float, tuple[str, ...]]:
     return _combined(found), _names(found)
 
 
+def speaking(texts: Iterable[str]) -> dict[str, tuple[float, tuple[str, ...]]]:
+    """Those of some short texts, such as titles, that score ``THRESHOLD`` or more, each with its score and signals."""
+    told = list(dict.fromkeys(texts))
+    scored = {told[index]: score(told[index]) for index in sorted(suspicious(told))}
+    return {text: judged for text, judged in scored.items() if judged[0] >= THRESHOLD}
+
+
 def screen(sections: Sequence[Section]) -> tuple[tuple[Section, ...], tuple[Quarantined, ...]]:
     """The sections without the blocks that score ``THRESHOLD`` or more, and those blocks, in page order.
 
     A section without other blocks is left out. A heading that is such a text is taken out of every path; it comes last.
     """
-    headings = list(dict.fromkeys(heading for section in sections for heading in section.path))
-    suspects = suspicious([*headings, *(section.text for section in sections)])
-    if not suspects:
+    suspects = suspicious([section.text for section in sections])
+    bad = speaking(heading for section in sections for heading in section.path)
+    if not suspects and not bad:
         return tuple(sections), ()
     kept: list[Section] = []
     aside: list[Quarantined] = []
-    for index, section in enumerate(sections, len(headings)):
+    for index, section in enumerate(sections):
         text, taken = _screened(section.text) if index in suspects else (section.text, [])
         aside += [_quarantined(section, part, found) for part, found in taken]
         if text:
             kept.append(replace(section, text=text) if taken else section)
-    bad = {heading: found for heading, found in _scored(headings, suspects) if _combined(found) >= THRESHOLD}
     if bad:
-        told = {heading: section for section in reversed(sections) for heading in section.path if heading in bad}
-        aside += [_quarantined(told[heading], heading, found) for heading, found in bad.items()]
+        told = {heading: section.anchor for section in reversed(sections) for heading in section.path}
+        aside += [Quarantined(told[heading], heading, *judged) for heading, judged in bad.items()]
         kept = [replace(s, path=tuple(heading for heading in s.path if heading not in bad)) for s in kept]
     return tuple(kept), tuple(aside)
-
-
-def _scored(texts: Sequence[str], suspects: set[int]) -> Iterator[tuple[str, _Found]]:
-    return ((text, _found(text)) for index, text in enumerate(texts) if index in suspects)
 
 
 def _quarantined(section: Section, text: str, found: _Found) -> Quarantined:

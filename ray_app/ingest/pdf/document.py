@@ -12,7 +12,7 @@ from ray_app.records import Document, Extracted
 
 def extracted(text: PdfText, *, brand: str, url: str, fetched_at: float) -> Extracted:
     """What the PDF at ``url`` says; the name of its file is its title when it has none."""
-    title = text.title or _file_name(url)
+    title = text.title or file_name(url)
     document = Document(
         brand=brand,
         url=url,
@@ -26,6 +26,7 @@ def extracted(text: PdfText, *, brand: str, url: str, fetched_at: float) -> Extr
     return Extracted("ok", document, detail=text.detail)
 
 
-def _file_name(url: str) -> str:
+def file_name(url: str) -> str:
+    """The last step of the path, else the host."""
     parts = urlsplit(url)
     return one_line(unquote(parts.path.rpartition("/")[2])) or parts.netloc
