@@ -12,11 +12,12 @@ from ray_app.ingest.clean import one_line
 
 MAX_FIELDS = 1_000  # of one page
 MAX_VALUE_BYTES = 16_384
-_SHOWN = (pdfium.FPDF_FORMFIELD_TEXTFIELD, pdfium.FPDF_FORMFIELD_COMBOBOX, pdfium.FPDF_FORMFIELD_LISTBOX)
+_TYPES = ("Tx", "Ch")  # text and choice; ISO 32000-1, 12.7.3.1
+_UNSEEN = pdfium.FPDF_ANNOT_FLAG_HIDDEN | pdfium.FPDF_ANNOT_FLAG_NOVIEW
 
 
 def filled_fields(page: Any) -> str:
-    """A Markdown list of the page's text and choice fields that have a value, "" without any."""
+    """A Markdown list of the page's text and choice fields that show a value, "" without any."""
     return "\n".join(dict.fromkeys(_fields(page)))
 
 
@@ -25,7 +26,7 @@ def _fields(page: Any) -> Iterator[str]:
         annotation = pdfium.FPDFPage_GetAnnot(page.raw, index)
         if not annotation:
             continue
-        if pdfium.FPDFAnnot_GetSubtype(annotation) == pdfium.FPDF_ANNOT_WIDGET:
+        if pdfium.FPDFAnnot_GetSubtype(annotation) == pdfium.FPDF_ANNOT_WIDGET and _shows_value(annotation):
             value = one_line(_text(annotation, b"V"))
             name = one_line(_text(annotation, b"TU") or _text(annotation, b"T"))
             if value and name:
@@ -33,8 +34,16 @@ def _fields(page: Any) -> Iterator[str]:
         pdfium.FPDFPage_CloseAnnot(annotation)
 
 
+def _shows_value(annotation: Any) -> bool:
+    """Whether a reader sees what was entered: not in hidden fields, nor in those for passwords."""
+    kind, flags = _text(annotation, b"FT"), ctypes.c_float()
+    pdfium.FPDFAnnot_GetNumberValue(annotation, b"Ff", flags)
+    is_password = kind == "Tx" and int(flags.value) & pdfium.FPDF_FORMFLAG_TEXT_PASSWORD
+    return kind in _TYPES and not is_password and not pdfium.FPDFAnnot_GetFlags(annotation) & _UNSEEN
+
+
 def _text(annotation: Any, key: bytes) -> str:
-    """A string of the field, "" when it has none of that name."""
+    """A string or name of the field, "" when it has none under that key."""
     length = pdfium.FPDFAnnot_GetStringValue(annotation, key, None, 0)
     if not 2 < length <= MAX_VALUE_BYTES:
         return ""

@@ -120,6 +120,18 @@ class TestText:
         manual.canvas.showPage()
         assert text_of(manual) == "Serial number\n\n- Serial number: X-4711"
 
+    def test_what_a_form_does_not_show_is_not(self) -> None:
+        manual = Manual().put("Account", 72, 700)
+        form = manual.canvas.acroForm
+        size = {"width": 200, "height": 20}
+        form.textfield(name="a", tooltip="PIN", value="1234", x=200, y=690, fieldFlags="password", **size)
+        form.textfield(name="b", tooltip="Token", value="t0k3n", x=200, y=660, annotationFlags="hidden", **size)
+        form.textfield(name="c", tooltip="Key", value="k3y", x=200, y=630, annotationFlags="print noview", **size)
+        form.checkbox(name="d", tooltip="Agreed", checked=True, x=200, y=600)
+        form.choice(name="e", tooltip="Colour", value="red", options=["red", "blue"], x=200, y=570, **size)
+        manual.canvas.showPage()
+        assert text_of(manual) == "Account\n\n- Colour: red"
+
 
 class TestOutline:
     def test_it_gives_paths_and_cuts_pages(self) -> None:
