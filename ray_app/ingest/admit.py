@@ -10,10 +10,13 @@ from ray_app.ingest import traps
 from ray_app.ingest.brands import BrandConfig, Scope
 from ray_app.records import PageOutcome, UrlState
 from ray_app.store.ledger import Discovery, Ledger
+from ray_app.store.settle import MISSED
 
 # URLs remembered as recorded, so that a link that stands on every page is not looked up again for every page; about
 # 150 bytes each. When there are more the memory begins anew: that costs a look-up each, no more.
 MAX_REMEMBERED = 50_000
+# Answers that bring no text and so no news. A 304, a redirect or a failure says nothing about a pattern.
+TEXTLESS = MISSED | {"noindex"}
 MAX_REFUSED = 1_000  # patterns remembered as closed
 SITEMAP_DEPTH = 4  # indexes within indexes; the protocol allows one
 SITEMAP_URL_DEPTH = 1  # a page that a sitemap lists is as near as one that the start page links to
@@ -31,6 +34,9 @@ class Admission:
         self._budget = traps.Budget(ledger.templates(config.name))
         self._remembered: dict[str, Rank] = {}
         self._refused: set[str] = set()  # patterns of which a URL was refused in this run
+        # URLs of patterns that this run has let in. Dead links of former runs, which are looked at again, are known
+        # to the budget from the ledger, and must not speak against a shop's new products a second time.
+        self._on_trial: set[str] = set()
 
     @property
     def sites(self) -> frozenset[str]:
@@ -89,6 +95,10 @@ class Admission:
         for outcome in outcomes:
             if outcome.fingerprint:
                 self._budget.seen(traps.template(outcome.task.url), outcome.fingerprint.shape)
+            elif outcome.reason in TEXTLESS and outcome.task.url in self._on_trial:
+                self._budget.seen(traps.template(outcome.task.url), "")
+            if outcome.state is not UrlState.QUEUED:
+                self._on_trial.discard(outcome.task.url)
 
     def _judged(self, found: Discovery) -> Discovery:
         if reason := self._scope.judge(found.url, found.depth):
@@ -114,4 +124,6 @@ class Admission:
         if reason := self._budget.admit(found.url, found.template):
             self.refused(found.template)
             return dataclasses.replace(found, state=UrlState.SKIPPED, reason=reason)
+        if len(self._on_trial) < MAX_REMEMBERED:
+            self._on_trial.add(found.url)
         return found

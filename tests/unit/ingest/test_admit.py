@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -77,14 +77,20 @@ def visited(found: Discovery, shape: str) -> PageOutcome:
     return PageOutcome(task, UrlState.FETCHED, "ok", fingerprint=Fingerprint(found.url, "n", 0, shape))
 
 
-def crawl_all(admission: Admission, shape: str, total: int) -> int:
+def answered(found: Discovery, state: UrlState, reason: str, status: int = 200) -> PageOutcome:
+    return PageOutcome(FetchTask("acme", found.url, found.depth), state, reason, status)
+
+
+def crawl_all(
+    admission: Admission, shape: str, total: int, answer: Callable[[Discovery], PageOutcome] | None = None
+) -> int:
     """How many of ``total`` are admitted when each leads to the next few."""
     admitted = 0
     for start in range(0, total, 20):
         found = admission.admit(months(start, 20))
         queued = [one for one in found if one.state is UrlState.QUEUED]
         admitted += len(queued)
-        outcomes = [visited(one, shape.format(one.url)) for one in queued]
+        outcomes = [answer(one) if answer else visited(one, shape.format(one.url)) for one in queued]
         admission.committed(found, outcomes)
     return admitted
 
@@ -93,6 +99,46 @@ def test_a_calendar_ends_and_a_catalogue_does_not(ledger: Ledger) -> None:
     calendar = crawl_all(Admission(ledger, BRAND, CRAWL), "nothing happens", 2_000)
     assert traps.ALLOWANCE <= calendar < 800
     assert crawl_all(Admission(ledger, BRAND, CRAWL), "{}", 2_000) == 2_000
+
+
+@pytest.mark.parametrize(
+    ("state", "reason"),
+    [
+        (UrlState.SKIPPED, "noindex"),
+        (UrlState.FETCHED, "empty"),
+        (UrlState.GONE, "soft_404"),
+        (UrlState.GONE, "http_404"),
+        (UrlState.SKIPPED, "login_wall"),
+        (UrlState.SKIPPED, "js_shell"),
+    ],
+)
+def test_a_calendar_without_any_text_ends_too(ledger: Ledger, state: UrlState, reason: str) -> None:
+    admission = Admission(ledger, BRAND, CRAWL)
+    assert crawl_all(admission, "", 2_000, lambda one: answered(one, state, reason)) <= traps.ALLOWANCE + 20
+
+
+@pytest.mark.parametrize(
+    ("state", "reason"),
+    [(UrlState.FETCHED, "not_modified"), (UrlState.SKIPPED, "redirect"), (UrlState.FAILED, "http_5xx")],
+)
+def test_answers_that_say_nothing_about_a_text_close_nothing(ledger: Ledger, state: UrlState, reason: str) -> None:
+    admission = Admission(ledger, BRAND, CRAWL)
+    assert crawl_all(admission, "", 2_000, lambda one: answered(one, state, reason)) == 2_000
+
+
+def test_a_catalogue_of_which_every_third_page_has_a_text_is_admitted_whole(ledger: Ledger) -> None:
+    def answer(one: Discovery) -> PageOutcome:
+        number = int(one.url.partition("=")[2])
+        return answered(one, UrlState.SKIPPED, "noindex") if number % 3 else visited(one, one.url)
+
+    assert crawl_all(Admission(ledger, BRAND, CRAWL), "", 2_000, answer) == 2_000
+
+
+def test_dead_links_of_former_runs_close_nothing(ledger: Ledger, admission: Admission) -> None:
+    assert crawl_all(admission, "{}", 1_000) == 1_000
+    old = months(5_000, 2 * traps.MOST_TRUST)
+    admission.committed((), [answered(one, UrlState.GONE, "http_404", 404) for one in old])
+    assert set(told(admission.admit(months(1_000, 20))).values()) == {""}
 
 
 def test_known_urls_need_no_budget(ledger: Ledger, admission: Admission) -> None:
