@@ -23,7 +23,7 @@ from ray_app.on_ray.jobs import results
 from ray_app.on_ray.pipeline import Pipeline, Steps
 from ray_app.on_ray.serve_app import deploy, undeploy
 from ray_app.on_ray.session import connect
-from ray_app.on_ray.targets import Target, resolve
+from ray_app.on_ray.targets import Target, resolve_all
 from ray_app.store.stores import stores
 
 LOOPBACK = "127.0.0.1"
@@ -69,10 +69,10 @@ def _ingest_and_serve(settings: Settings, urls: Mapping[str, str]) -> bool:
     targets = [Target(brand, (url,)) for brand, url in urls.items()]
     with ThreadPoolExecutor(1, "deploy") as background, stores(settings) as opened:
         serving = background.submit(deploy, settings)
-        configs = [resolve(settings, opened.catalog, target) for target in targets]
+        orders = resolve_all(settings, opened.catalog, targets)
         note(f"Crawling {' and '.join(urls)}, embedding, publishing; the API starts beside it...")
         with shown() as show:
-            done = Pipeline(settings, opened, show).run(configs, Steps())
+            done = Pipeline(settings, opened, show).run(orders, Steps())
         serving.result()
     for brand in results(done)["brands"]:
         if brand["error"]:

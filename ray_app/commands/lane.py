@@ -18,7 +18,14 @@ if TYPE_CHECKING:
     from ray_app.store.ledger import Mode
 
 Brand = Annotated[list[str], typer.Option("--brand", "-b", help="Brand; repeatable.")]
-Urls = Annotated[list[str] | None, typer.Option("--url", "-u", help="Start URL of a single brand; repeatable.")]
+Urls = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--url",
+        "-u",
+        help="Where a new brand begins; of a known one, a page to look at in this run. One --brand only; repeatable.",
+    ),
+]
 AllowHosts = Annotated[
     list[str] | None, typer.Option("--allow-host", help="Private host, or host:port, that may be reached; repeatable.")
 ]
@@ -104,25 +111,22 @@ def _targets(
 ) -> list[Target]:
     from ray_app.on_ray.targets import Target
 
-    if urls and len(brands) > 1:
-        raise InputError("--url goes with a single --brand.")
-    limits = (max_pages, max_depth, rate)
-    return [Target(brand, tuple(urls or ()), tuple(allow_hosts or ()), *limits) for brand in brands]
+    return Target("", tuple(urls or ()), tuple(allow_hosts or ()), max_pages, max_depth, rate).each(brands)
 
 
 def _run(targets: list[Target], steps: Steps, as_json: bool) -> None:
     from ray_app.on_ray.jobs import exit_code, results
     from ray_app.on_ray.pipeline import Pipeline
     from ray_app.on_ray.session import connect
-    from ray_app.on_ray.targets import resolve
+    from ray_app.on_ray.targets import resolve_all
     from ray_app.store.stores import stores
 
     settings = settings_for()
     with stores(settings) as opened:
-        configs = [resolve(settings, opened.catalog, target) for target in targets]
+        orders = resolve_all(settings, opened.catalog, targets)
         note("Starting Ray..." if not steps.resume_only else "Looking for a crawl to finish...")
         with connect(settings), shown() as show:
-            done = Pipeline(settings, opened, show).run(configs, steps)
+            done = Pipeline(settings, opened, show).run(orders, steps)
     document = results(done)
     if as_json:
         emit(document)

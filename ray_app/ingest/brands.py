@@ -169,19 +169,27 @@ def make_brand(name: str, fields: Mapping[str, Any], crawl: CrawlSettings, sourc
     return brand.model_copy(update={"allow_hosts": allowed})
 
 
+def own_fields(name: str, fields: Mapping[str, Any], source: str = "") -> dict[str, Any]:
+    """Just these fields of a brand, checked and as JSON, without what settings add. Raises ConfigError."""
+    return make_brand(name, fields, _DEFAULTS, source).model_dump(mode="json", include=set(fields))
+
+
 def load_brands(path: Path, crawl: CrawlSettings | None = None) -> dict[str, BrandConfig]:
     """The brands of a YAML file ``brands: {name: {start_urls: [...], ...}}``, by name.
 
     Raises ConfigError naming the file, the brand and the field.
     """
-    entries = _entries(path)
     limits = crawl or _DEFAULTS
-    brands: dict[str, BrandConfig] = {}
+    return {name: make_brand(name, fields, limits, source=f"{path}: ") for name, fields in read_brands(path).items()}
+
+
+def read_brands(path: Path) -> dict[str, dict[str, Any]]:
+    """The fields that the file gives each brand, not yet checked. Raises ConfigError when they are no fields at all."""
+    entries = _entries(path)
     for name, fields in entries.items():
         if not isinstance(name, str) or not isinstance(fields, dict) or not all(isinstance(k, str) for k in fields):
             raise ConfigError(f"{path}: brand {name!r} must be a name (quote numbers) with fields under it.")
-        brands[name] = make_brand(name, fields, limits, source=f"{path}: ")
-    return brands
+    return entries
 
 
 def _entries(path: Path) -> dict[Any, Any]:

@@ -19,7 +19,7 @@ from ray_app.observe.log import configure, get_logger
 from ray_app.on_ray import maintenance
 from ray_app.on_ray.pipeline import BrandResult, Pipeline, Steps
 from ray_app.on_ray.session import connect
-from ray_app.on_ray.targets import Target, resolve, resolve_all
+from ray_app.on_ray.targets import Target, known, resolve_all
 from ray_app.records import TaskState
 from ray_app.store.ledger import Mode
 from ray_app.store.stores import Stores, stores
@@ -80,7 +80,12 @@ def _parser(job: str) -> argparse.ArgumentParser:
             "--wait", type=float, default=0.0, metavar="S", help="wait so long for another run on the brand to end"
         )
     if job in ("scrape", "ingest"):
-        parser.add_argument("--url", action="append", default=[], help="start URL of a single --brand; repeatable")
+        parser.add_argument(
+            "--url",
+            action="append",
+            default=[],
+            help="start URL of a single new --brand, further URL of a known one; repeatable",
+        )
         parser.add_argument("--allow-host", action="append", default=[], help="private host that may be reached")
         parser.add_argument("--max-pages", type=int)
         parser.add_argument("--max-depth", type=int)
@@ -92,22 +97,20 @@ def _parser(job: str) -> argparse.ArgumentParser:
 
 
 def _run_brands(settings: Settings, opened: Stores, arguments: argparse.Namespace, steps: Steps) -> dict[str, Any]:
+    orders = resolve_all(settings, opened.catalog, _targets(settings, opened, arguments))
+    with connect(settings):
+        return results(Pipeline(settings, opened).run(orders, steps))
+
+
+def _targets(settings: Settings, opened: Stores, arguments: argparse.Namespace) -> list[Target]:
+    """The brands that are named, or all, each with the options given. Raises InputError."""
     if not arguments.brand and not arguments.all:
         raise InputError("No brand is named.", hint="Give --brand NAME or --all.")
-    if "url" in arguments and len(arguments.brand) == 1:
-        target = Target(
-            arguments.brand[0],
-            tuple(arguments.url),
-            tuple(arguments.allow_host),
-            arguments.max_pages,
-            arguments.max_depth,
-            arguments.rate,
-        )
-        configs = [resolve(settings, opened.catalog, target)]
-    else:
-        configs = resolve_all(settings, opened.catalog, arguments.brand)
-    with connect(settings):
-        return results(Pipeline(settings, opened).run(configs, steps))
+    said = Target("")
+    if "url" in arguments:
+        limits = (arguments.max_pages, arguments.max_depth, arguments.rate)
+        said = Target("", tuple(arguments.url), tuple(arguments.allow_host), *limits)
+    return said.each(arguments.brand or list(known(settings, opened.catalog)))
 
 
 def results(brands: Sequence[BrandResult]) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from ray.exceptions import RayError
 
 from ray_app.config import Settings
-from ray_app.errors import BacklineError, ChecksumMismatch, IndexingError, Interrupted
+from ray_app.errors import BacklineError, ChecksumMismatch, IndexingError, Interrupted, StoreError
 from ray_app.index.embedder import model_id
 from ray_app.index.generation import Generation, build_generation
 from ray_app.index.layout import generation_path
@@ -28,6 +28,7 @@ from ray_app.observe.log import get_logger
 from ray_app.on_ray.embed_data import embed_documents
 from ray_app.on_ray.page_workers import RayPageWorkers
 from ray_app.on_ray.scrape_pool import ExtractPool, extract_pool
+from ray_app.on_ray.targets import Order, remember
 from ray_app.on_ray.vector_owner import vector_store
 from ray_app.records import Chunk, ModelId
 from ray_app.store.lease import Lease
@@ -101,51 +102,57 @@ class Pipeline:
         self._pool: ExtractPool | None = None
         self._lock = threading.Lock()
 
-    def run(self, configs: Sequence[BrandConfig], steps: Steps) -> list[BrandResult]:
+    def run(self, brands: Sequence[BrandConfig | Order], steps: Steps) -> list[BrandResult]:
         """All brands, side by side; one that fails does not stop the others.
 
         Raises Interrupted on ctrl-C, once every crawl has stopped cleanly or STOP_S have passed.
         """
-        threads = ThreadPoolExecutor(min(PARALLEL_BRANDS, max(1, len(configs))), "brand")
-        brands = [threads.submit(self._guarded, config, steps) for config in configs]
+        orders = [one if isinstance(one, Order) else Order.of(one) for one in brands]
+        threads = ThreadPoolExecutor(min(PARALLEL_BRANDS, max(1, len(orders))), "brand")
+        runs = [threads.submit(self._guarded, order, steps) for order in orders]
         try:
-            return [brand.result() for brand in brands]
+            return [run.result() for run in runs]
         except KeyboardInterrupt:
             self._stop.set()
-            wait(brands, timeout=STOP_S)
+            wait(runs, timeout=STOP_S)
             raise Interrupted("Interrupted.", hint="The same command goes on where it stopped.") from None
         finally:
             threads.shutdown(wait=False, cancel_futures=True)
             self._close_pool()
 
-    def _guarded(self, config: BrandConfig, steps: Steps) -> BrandResult:
+    def _guarded(self, order: Order, steps: Steps) -> BrandResult:
+        name = order.config.name
         try:
-            return self._run_brand(config, steps)
+            return self._run_brand(order, steps)
         except Interrupted as error:
-            return BrandResult(config.name, error=error.message)
+            return BrandResult(name, error=error.message)
         except BacklineError as error:
-            log.error("brand_failed", brand=config.name, error=error.kind, detail=str(error))
-            return BrandResult(config.name, error=str(error))
+            log.error("brand_failed", brand=name, error=error.kind, detail=str(error))
+            return BrandResult(name, error=str(error))
         except RayError as error:  # a worker's error, or a worker that Ray could not keep alive
-            log.error("brand_failed", brand=config.name, error=type(error).__name__, exc_info=error)
-            return BrandResult(config.name, error=f"A worker failed: {str(error).strip().splitlines()[-1]}")
+            log.error("brand_failed", brand=name, error=type(error).__name__, exc_info=error)
+            return BrandResult(name, error=f"A worker failed: {str(error).strip().splitlines()[-1]}")
+        except OSError as error:  # a full disk most of all; that of a worker comes as RayError
+            log.error("brand_failed", brand=name, error=type(error).__name__, exc_info=error)
+            return BrandResult(name, error=str(_out_of_order(error)))
 
-    def _run_brand(self, config: BrandConfig, steps: Steps) -> BrandResult:
+    def _run_brand(self, order: Order, steps: Steps) -> BrandResult:
         """One brand under one lease. Raises BacklineError."""
-        self._stores.catalog.save_brand(config.name, config.model_dump(mode="json"))
-        ttl_s = self._settings.crawl.lease_s
-        with Lease(self._stores.ledger, config.name, label="ingest", ttl_s=ttl_s, wait_s=steps.wait_s) as lease:
-            crawl = self._crawl(config, lease, steps) if steps.crawl else None
-            embed = self.embed(config.name, lease) if steps.embed else None
-        return BrandResult(config.name, crawl, embed, crawl.silence if crawl else "")
+        name, ttl_s = order.config.name, self._settings.crawl.lease_s
+        with Lease(self._stores.ledger, name, label="ingest", ttl_s=ttl_s, wait_s=steps.wait_s) as lease:
+            remember(self._stores.catalog, order)
+            crawl = self._crawl(order, lease, steps) if steps.crawl else None
+            embed = self.embed(name, lease) if steps.embed else None
+        return BrandResult(name, crawl, embed, crawl.silence if crawl else "")
 
-    def _crawl(self, config: BrandConfig, lease: Lease, steps: Steps) -> CrawlReport | None:
+    def _crawl(self, order: Order, lease: Lease, steps: Steps) -> CrawlReport | None:
+        config = order.config
         last = self._stores.ledger.last_cycle(config.name)
         if steps.resume_only and (last is None or last.finished_at is not None):
             return None
         workers = RayPageWorkers(self._settings, config, self._extractors())
         crawler = Crawler(self._stores.ledger, config, self._settings.crawl, workers, self._on_progress)
-        return crawler.run(lease, steps.mode, self._stop)
+        return crawler.run(lease, steps.mode, self._stop, order.also)
 
     def _extractors(self) -> ExtractPool:
         """The processes that all crawls of this job share, made for the first one."""
@@ -226,6 +233,15 @@ class Pipeline:
         run = embed_documents(self._settings, build.brand, changed, build.model, staging, vectors.known())
         vectors.load_staged()
         return run
+
+
+def _out_of_order(error: OSError) -> StoreError:
+    """In words, with the file where the system names one."""
+    where = f" ({error.filename})" if error.filename else ""
+    return StoreError(
+        f"The system refused: {error.strerror or error}{where}.",
+        hint="Mend that, or set BACKLINE_DATA_DIR to another disk; the same command goes on where it stopped.",
+    )
 
 
 @dataclass(frozen=True, slots=True)

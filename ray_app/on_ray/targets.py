@@ -1,74 +1,145 @@
-"""Which brands a job or command works on."""
+"""Which brands a job or command works on, and what is kept of what it says about them."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from ray_app.config import Settings
-from ray_app.errors import UnknownBrand
-from ray_app.ingest.brands import BrandConfig, load_brands, make_brand
+from ray_app.errors import InputError, UnknownBrand
+from ray_app.ingest.brands import BrandConfig, Scope, load_brands, make_brand, own_fields, read_brands
+from ray_app.ingest.urls import normalise
+from ray_app.records import REASONS
 from ray_app.store.catalog import Catalog
+
+# Rows that Backline 0.1 saved hold every field, these with what held for the run that wrote them.
+_OF_A_RUN = ("max_pages", "max_depth", "rate", "user_agent")
 
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """What a caller says about one brand; empty fields leave the brand's own configuration as it is."""
+    """What a caller says about one brand for one run; empty fields leave the brand's own configuration as it is."""
 
     brand: str
-    urls: tuple[str, ...] = ()
-    allow_hosts: tuple[str, ...] = ()
+    urls: tuple[str, ...] = ()  # where a new brand begins; of a known one, what is looked at beside its start URLs
+    allow_hosts: tuple[str, ...] = ()  # beside the brand's own
     max_pages: int | None = None
     max_depth: int | None = None
     rate: float | None = None
 
-    def changes(self) -> dict[str, Any]:
-        """The fields that are set, by their names in BrandConfig."""
-        given = {
-            "start_urls": self.urls,
-            "allow_hosts": self.allow_hosts,
-            "max_pages": self.max_pages,
-            "max_depth": self.max_depth,
-            "rate": self.rate,
-        }
-        return {name: value for name, value in given.items() if value not in (None, ())}
+    def limits(self) -> dict[str, Any]:
+        """The limits that are set, by their names in BrandConfig."""
+        given = {"max_pages": self.max_pages, "max_depth": self.max_depth, "rate": self.rate}
+        return {name: value for name, value in given.items() if value is not None}
+
+    def each(self, brands: Sequence[str]) -> list[Target]:
+        """The same said about each of these brands. Raises InputError when that would share URLs among several."""
+        if self.urls and len(brands) > 1:
+            raise InputError("--url goes with a single --brand.")
+        return [replace(self, brand=brand) for brand in brands]
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """One brand as one run works on it."""
+
+    config: BrandConfig  # with the settings in force and what the caller said
+    own: Mapping[str, Any]  # what the brand says itself, as JSON
+    configured: bool = False  # brands.yaml says so
+    also: tuple[str, ...] = ()  # URLs that this run looks at beside the start URLs
+
+    @classmethod
+    def of(cls, config: BrandConfig) -> Order:
+        """For a brand that nothing but this configuration tells about."""
+        return cls(config, config.model_dump(mode="json", include={"start_urls", "allow_hosts"}))
 
 
 def configured(settings: Settings) -> dict[str, BrandConfig]:
     """The brands of brands.yaml, if there is one. Raises ConfigError."""
-    path = Path(settings.brands_file or "brands.yaml").expanduser()
-    if not settings.brands_file and not path.exists():
-        return {}
-    return load_brands(path, settings.crawl)
+    path = _file(settings)
+    return load_brands(path, settings.crawl) if path else {}
 
 
 def known(settings: Settings, catalog: Catalog) -> dict[str, BrandConfig]:
     """Every brand by name: those once crawled, with brands.yaml on top."""
-    saved = {name: _saved(settings, catalog, name) for name in catalog.brands()}
+    saved = {
+        name: make_brand(name, _saved(catalog, name), settings.crawl, "saved configuration, ")
+        for name in catalog.brands()
+    }
     return saved | configured(settings)
 
 
-def resolve(settings: Settings, catalog: Catalog, target: Target) -> BrandConfig:
-    """The configuration of one brand with the caller's changes. Raises UnknownBrand, ConfigError."""
-    base = configured(settings).get(target.brand)
-    if base is None and target.brand in catalog.brands():
-        base = _saved(settings, catalog, target.brand)
-    if base is None and not target.urls:
+def resolve(settings: Settings, catalog: Catalog, target: Target) -> Order:
+    """One brand with what the caller says about it. Raises UnknownBrand, ConfigError, InputError."""
+    return resolve_all(settings, catalog, [target])[0]
+
+
+def resolve_all(settings: Settings, catalog: Catalog, targets: Sequence[Target]) -> list[Order]:
+    """See ``resolve``."""
+    path = _file(settings)
+    in_file = read_brands(path) if path else {}
+    saved = frozenset(catalog.brands())
+    orders = []
+    for target in targets:
+        if target.brand in in_file:
+            own = own_fields(target.brand, in_file[target.brand], f"{path}: ")
+            orders.append(_known(settings, target, own, configured=True))
+        elif target.brand in saved:
+            orders.append(_known(settings, target, _saved(catalog, target.brand), configured=False))
+        else:
+            orders.append(_new(settings, target))
+    return orders
+
+
+def remember(catalog: Catalog, order: Order) -> None:
+    """Keep what the brand says itself, for commands that only name it. Call this under the brand's lease.
+
+    What was said of it for one run is not kept, nor is what settings say, which holds while they say it. A brand that
+    is known already stays as it is unless brands.yaml says otherwise.
+    """
+    if order.configured or order.config.name not in catalog.brands():
+        catalog.save_brand(order.config.name, order.own)
+
+
+def _new(settings: Settings, target: Target) -> Order:
+    if not target.urls:
         raise UnknownBrand(
             f"No brand is called {target.brand!r}.", hint="Name its start page with --url, or add it to brands.yaml."
         )
-    fields = base.model_dump(exclude={"name"}) if base else {}
-    return make_brand(target.brand, fields | target.changes(), settings.crawl)
+    own = own_fields(target.brand, {"start_urls": target.urls, "allow_hosts": target.allow_hosts})
+    return Order(make_brand(target.brand, own | target.limits(), settings.crawl), own)
 
 
-def resolve_all(settings: Settings, catalog: Catalog, names: Sequence[str]) -> list[BrandConfig]:
-    """The named brands, or every known one when none is named."""
-    if names:
-        return [resolve(settings, catalog, Target(name)) for name in names]
-    return list(known(settings, catalog).values())
+def _known(settings: Settings, target: Target, own: Mapping[str, Any], *, configured: bool) -> Order:
+    hosts = (*own.get("allow_hosts", ()), *target.allow_hosts)
+    config = make_brand(target.brand, {**own, **target.limits(), "allow_hosts": hosts}, settings.crawl)
+    return Order(config, own, configured, _also(config, target.urls, settings))
 
 
-def _saved(settings: Settings, catalog: Catalog, name: str) -> BrandConfig:
-    return make_brand(name, catalog.brand(name), settings.crawl, source="saved configuration, ")
+def _also(config: BrandConfig, urls: Sequence[str], settings: Settings) -> tuple[str, ...]:
+    """The URLs that are not start URLs anyway. Raises BadUrl, and InputError for those that the brand leaves out."""
+    scope = Scope(config, settings.crawl)
+    wanted = [url for url in dict.fromkeys(map(normalise, urls)) if url not in config.start_urls]
+    for url in wanted:
+        if reason := scope.judge(url, 0):
+            raise InputError(
+                f"{url} is left out of the brand {config.name!r}: {REASONS[reason]}.",
+                hint=f"The brand is known and begins at {', '.join(config.start_urls)}; to crawl another site, give it "
+                "another name. brands.yaml can change its start_urls, hosts, include and exclude.",
+            )
+    return tuple(wanted)
+
+
+def _saved(catalog: Catalog, name: str) -> dict[str, Any]:
+    fields = catalog.brand(name)
+    if "name" not in fields:
+        return fields
+    return {field: value for field, value in fields.items() if field not in ("name", *_OF_A_RUN)}
+
+
+def _file(settings: Settings) -> Path | None:
+    """brands.yaml; None when there is none and nobody named one."""
+    path = Path(settings.brands_file or "brands.yaml").expanduser()
+    return path if settings.brands_file or path.exists() else None

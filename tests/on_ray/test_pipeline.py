@@ -7,7 +7,9 @@ import shutil
 import signal
 import threading
 import time
+from collections import Counter
 from collections.abc import Iterator
+from dataclasses import replace
 
 import pytest
 import ray
@@ -20,9 +22,11 @@ from ray_app.index.publish import collection_name
 from ray_app.ingest.brands import BrandConfig, make_brand
 from ray_app.on_ray.pipeline import Pipeline, Steps
 from ray_app.on_ray.scrape_pool import fetch_actor
+from ray_app.on_ray.targets import Target, resolve
 from ray_app.on_ray.vector_owner import vector_store
 from ray_app.records import UrlState
 from ray_app.store.lease import Lease
+from ray_app.store.ledger import Mode
 from ray_app.store.stores import Stores
 
 pytestmark = [pytest.mark.on_ray, pytest.mark.timeout(300)]
@@ -89,7 +93,7 @@ def test_the_vector_owner_comes_back_after_a_kill(cluster: Settings, stores: Sto
 def test_killed_workers_lose_nothing(cluster: Settings, stores: Stores, site: DemoSite) -> None:
     config = brand(cluster, site, "wounded")
     scraper = fetch_actor(cluster, 0)
-    stop = threading.Event()
+    stop, killed = threading.Event(), Counter[str]()
 
     def kill_now_and_then() -> None:
         for turn in range(4):
@@ -99,6 +103,7 @@ def test_killed_workers_lose_nothing(cluster: Settings, stores: Stores, site: De
             try:
                 name = next(name for name in ray.util.list_named_actors() if name.startswith(wanted))
                 os.kill(pid_of(ray.get_actor(name, namespace=cluster.ray.namespace)), signal.SIGKILL)
+                killed[wanted] += 1
             except StopIteration:
                 continue
             except (ValueError, ray.exceptions.RayActorError, ProcessLookupError):
@@ -111,6 +116,7 @@ def test_killed_workers_lose_nothing(cluster: Settings, stores: Stores, site: De
     finally:
         stop.set()
         killer.join()
+    assert set(killed) == {"scraper:", "extractor:"}, "without kills this proves nothing"
     assert result.crawl and result.crawl.complete
     states = {row.url.rsplit("/", 1)[-1]: row.state for row in stores.ledger.urls("wounded")}
     reference = {row.url.rsplit("/", 1)[-1]: row.state for row in stores.ledger.urls("pellandine")}
@@ -160,6 +166,41 @@ def test_a_page_that_is_gone_twice_leaves_vectors_and_keywords(
     assert set(before.chunk_ids()) - set(after.chunk_ids()) == lost
     assert len(after.keywords) == len(before.keywords) - len(lost)
     assert url not in after.documents()
+
+
+def test_what_is_said_for_one_run_changes_no_later_one(cluster: Settings, stores: Stores, site: DemoSite) -> None:
+    start = site.urls()["tarnwald"]
+    first = resolve(cluster, stores.catalog, Target("said", (start,), ("127.0.0.1",)))
+    (crawled,) = Pipeline(cluster, stores).run([first], Steps(embed=False))
+    assert crawled.crawl and crawled.crawl.complete
+    saved, texts = stores.catalog.brand("said"), stores.ledger.documents("said")
+    (site.root / "tarnwald" / "alone.html").write_text("<main><h1>Alone</h1><p>Nothing links to this page.</p></main>")
+    named = resolve(cluster, stores.catalog, Target("said", (start + "alone.html",), ("127.0.0.1",), max_pages=500))
+    (again,) = Pipeline(cluster, stores).run([named], Steps(embed=False, mode=Mode.FULL))
+    assert again.crawl and again.crawl.unlinked == 0
+    assert {one.url for one in stores.ledger.documents("said")} == {one.url for one in texts} | {start + "alone.html"}
+    assert stores.catalog.brand("said") == saved == {"start_urls": [start], "allow_hosts": ["127.0.0.1"]}
+
+
+def test_nothing_is_kept_of_a_brand_that_another_run_holds(cluster: Settings, stores: Stores, site: DemoSite) -> None:
+    order = resolve(cluster, stores.catalog, Target("held", (site.urls()["tarnwald"],)))
+    with Lease(stores.ledger, "held", label="ingest", ttl_s=60):
+        (result,) = Pipeline(cluster, stores).run([order], Steps())
+    assert "held by ingest" in result.error
+    assert "held" not in stores.catalog.brands()
+
+
+def test_a_disk_that_fails_one_brand_stops_no_other(cluster: Settings, stores: Stores, site: DemoSite) -> None:
+    stores.index_root.mkdir(parents=True, exist_ok=True)
+    (stores.index_root / "in-the-way").write_text("a file where the brand's folder should be")
+    start = site.urls()["tarnwald"]
+    wanted = Target("", (), ("127.0.0.1",), max_pages=2).each(["in-the-way", "unharmed"])
+    orders = [resolve(cluster, stores.catalog, replace(target, urls=(start,))) for target in wanted]
+    failed, fine = Pipeline(cluster, stores).run(orders, Steps())
+    assert "The system refused" in failed.error
+    assert "in-the-way" in failed.error
+    assert fine.error == ""
+    assert fine.embed and fine.embed.published
 
 
 def pid_of(actor: object) -> int:
