@@ -169,9 +169,11 @@ class _Run:
         """The row's lines by column."""
         if id(row[0]) in self._labels:
             return [row, *([] for _ in self.columns[1:])]
-        return [
-            [line for line in row if line.left < right + 1 and line.right > left - 1] for left, right in self.columns
-        ]
+        cells: list[list[Line]] = [[] for _ in self.columns]
+        for line in row:
+            shared = [min(line.right, right) - max(line.left, left) for left, right in self.columns]
+            cells[shared.index(max(shared))].append(line)
+        return cells
 
     def _rules_between(self, run: Sequence[_Row], rules: Sequence[Rule]) -> list[float]:
         """Heights of rules between the rows that go over half of the width or more."""

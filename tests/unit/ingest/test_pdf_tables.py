@@ -88,6 +88,12 @@ class TestAligned:
         assert len(rows) in (3, 6)  # rows that wrap on both sides at once cannot always be told from two rows
         assert rows[0][0].startswith("Power lamp")
 
+    def test_columns_that_nearly_touch(self) -> None:
+        rows = [["Alpha setting name", "100"], ["Alpha setting name long", "250"], ["Beta", "x 7"]]
+        lines = grid(rows, (84.5, 200.2))
+        assert lines[2].right == 199.5
+        assert cells(lines) == rows
+
     def test_a_line_across_names_the_rows_below(self) -> None:
         lines = grid(SPECIFICATION, (72, 180))
         label = Line("Connectors on the rear panel", 10, 72, 212, 700 - 14 * 2)
