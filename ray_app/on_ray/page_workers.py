@@ -10,7 +10,6 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
-from urllib.parse import urlsplit
 
 import ray
 from ray.exceptions import RayActorError, RayTaskError
@@ -36,7 +35,7 @@ EXTRACT_TRIES = 3
 MAX_SENT = 30
 # A page whose browser's actor died so often is taken as it was fetched.
 RENDER_TRIES = 2
-# Extraction of HTML is a matter of milliseconds; whatever takes longer than this per batch hangs.
+# Extraction of HTML is a matter of milliseconds; a batch that takes longer than this hangs.
 HTML_BATCH_S = 60.0
 # What starting and ending the process that reads a PDF may add to its time.
 PDF_SLACK_S = 10.0
@@ -73,6 +72,7 @@ class _Job:
     batch: _Batch
     bodies: Any  # ObjectRef of list[FetchResult]
     tasks: Sequence[FetchTask]  # whose bodies are read
+    pdfs: frozenset[str]  # URLs whose bodies are PDFs
     only: int | None = None  # index of the one body to read; None: all
     crashes: int = 0  # processes that died while they worked on it
     sent: int = 1  # times it was given to a process
@@ -104,10 +104,7 @@ class RayPageWorkers:
 
     def _start_renderers(self, settings: Settings) -> list[Any]:
         actors = [render_actor(settings, index, len(self._fetchers)) for index in range(settings.render.workers)]
-        try:
-            ray.get(actors[0].start.remote(), timeout=settings.ray.start_timeout_s)
-        except RayTaskError as error:
-            raise (error.cause if isinstance(error.cause, BacklineError) else error) from error
+        _get(actors[0].start.remote(), timeout_s=settings.ray.start_timeout_s)
         return actors
 
     def submit(self, batch: Sequence[FetchTask]) -> None:
@@ -154,12 +151,12 @@ class RayPageWorkers:
         """The outcomes that need no extraction are added; the rest goes on."""
         fetching = self._fetching.pop(ref)
         try:
-            bodies, settled = ray.get(ref)
+            bodies, pdfs, settled = _get(ref)
         except RayActorError:
             return self._fetch_again(fetching)
         fetching.batch.outcomes.extend(settled)
         if bodies:
-            job = _Job(fetching.batch, fetching.bodies, _without(fetching.tasks, settled))
+            job = _Job(fetching.batch, fetching.bodies, _without(fetching.tasks, settled), pdfs)
             if self._config.render == "always":
                 self._render(job, tries=1)
             else:
@@ -189,7 +186,7 @@ class RayPageWorkers:
         rendering = self._rendering.pop(ref)
         job = rendering.job
         try:
-            bodies, settled = ray.get(ref)
+            bodies, settled = _get(ref)
         except RayActorError:
             log.warning("render_actor_died", urls=len(job.tasks), tries=rendering.tries)
             if rendering.tries < RENDER_TRIES:
@@ -199,17 +196,17 @@ class RayPageWorkers:
             return None
         job.batch.outcomes.extend(settled)
         if bodies:
-            self._extract(_Job(job.batch, rendering.bodies, _without(job.tasks, settled), rendered=True))
+            self._extract(_Job(job.batch, rendering.bodies, _without(job.tasks, settled), job.pdfs, rendered=True))
         return job.batch
 
     # Extracting
 
     def _extract(self, job: _Job) -> None:
-        ref, work = self._pool.process(self._config, job.bodies, job.only, self._allowed_s(job.tasks))
+        ref, work = self._pool.process(self._config, job.bodies, job.only, self._allowed_s(job))
         self._extracting[ref] = (job, work)
 
-    def _allowed_s(self, tasks: Sequence[FetchTask]) -> float:
-        pdfs = sum(urlsplit(task.url).path.lower().endswith(".pdf") for task in tasks)
+    def _allowed_s(self, job: _Job) -> float:
+        pdfs = sum(task.url in job.pdfs for task in job.tasks)
         return HTML_BATCH_S + pdfs * (self._crawl.pdf_timeout_s + PDF_SLACK_S)
 
     def _extracted(self, ref: Any) -> _Batch | None:
@@ -217,13 +214,13 @@ class RayPageWorkers:
         job, work = self._extracting.pop(ref)
         self._pool.done(work)
         try:
-            outcomes = ray.get(ref)
+            outcomes = _get(ref)
         except RayActorError:
             return self._after_crash(job, self._pool.is_to_blame(work))
         for index, outcome in enumerate(outcomes):
             if self._config.render == "auto" and not job.rendered and outcome.reason in UNFILLED:
-                alone = _Job(job.batch, job.bodies, [outcome.task], index if job.only is None else job.only)
-                self._render(alone, tries=1)
+                only = index if job.only is None else job.only
+                self._render(_Job(job.batch, job.bodies, [outcome.task], job.pdfs, only), tries=1)
             else:
                 job.batch.outcomes.append(outcome)
         return job.batch
@@ -243,10 +240,17 @@ class RayPageWorkers:
 
     def _kill_hanging(self) -> None:
         """End processes that are past their time; what only waited for them is given to others."""
-        now = time.monotonic()
-        for worker in {work.worker for _, work in self._extracting.values() if now > work.deadline}:
+        for worker in {work.worker for _, work in self._extracting.values() if self._pool.hangs(work)}:
             log.warning("extract_actor_hangs", worker=worker)
             self._pool.kill(worker)
+
+
+def _get(ref: Any, timeout_s: float | None = None) -> Any:
+    """What an actor answered, or its own error: Ray's says in its text where it was raised, over many lines."""
+    try:
+        return ray.get(ref, timeout=timeout_s)
+    except RayTaskError as error:
+        raise (error.cause if isinstance(error.cause, BacklineError) else error) from error
 
 
 def _without(tasks: Sequence[FetchTask], settled: Sequence[PageOutcome]) -> list[FetchTask]:

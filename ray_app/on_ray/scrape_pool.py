@@ -25,7 +25,7 @@ from ray_app.ingest.fetch import Fetcher, HostProfile
 from ray_app.ingest.outcome import divide
 from ray_app.ingest.render.resource import Resource, ResourceTask
 from ray_app.ingest.urls import authority
-from ray_app.ingest.worker import PageWorker
+from ray_app.ingest.worker import PageWorker, is_pdf
 from ray_app.observe.log import configure
 from ray_app.records import FetchResult, FetchTask, PageOutcome
 from ray_app.store.pages import PageStore
@@ -50,11 +50,14 @@ class FetchActor:
 
     async def fetch(
         self, batch: Sequence[FetchTask], profile: HostProfile
-    ) -> tuple[list[FetchResult], tuple[int, list[PageOutcome]]]:
-        """The results with bodies, which go on to extraction; their number, and the outcomes of all others."""
+    ) -> tuple[list[FetchResult], tuple[int, frozenset[str], list[PageOutcome]]]:
+        """The results with bodies, which go on to extraction; their number, the URLs of those that are PDFs, and the
+        outcomes of all others.
+        """
         await self._start()
         bodies, settled = divide(await self._fetcher.fetch_batch(batch, profile))
-        return bodies, (len(bodies), settled)
+        pdfs = frozenset(result.task.url for result in bodies if is_pdf(result))
+        return bodies, (len(bodies), pdfs, settled)
 
     async def resource(self, task: ResourceTask, profile: HostProfile) -> Resource:
         """One hop for something that a page being rendered asks for."""
@@ -136,8 +139,7 @@ class Work:
 
     worker: int
     ticket: str
-    allowed_s: float
-    deadline: float  # monotonic seconds: later it hangs
+    allowed_s: float  # from when the process comes to it; then it hangs
 
 
 class ExtractPool:
@@ -149,25 +151,33 @@ class ExtractPool:
         made = ray.remote(num_cpus=EXTRACT_CPUS, max_restarts=-1)(ExtractActor)
         self._actors = [made.options(name=name).remote(settings, name) for name in self.names]
         self._tickets = itertools.count()
-        self._owed_s = [0.0] * size  # what the work given to each may take at most
-        self._given = [0] * size
+        self._given: list[list[Work]] = [[] for _ in range(size)]  # each does its own in this order
+        self._since = [0.0] * size  # monotonic seconds: when it came to the first of them, or later
         self._lock = threading.Lock()
 
     def process(self, config: BrandConfig, bodies: Any, only: int | None, allowed_s: float) -> tuple[Any, Work]:
         """Give bodies to the process with the least to do: the reference of the outcomes, and the work."""
         with self._lock:
-            worker = min(range(len(self._given)), key=self._given.__getitem__)
-            self._given[worker] += 1
-            self._owed_s[worker] += allowed_s
-            deadline = time.monotonic() + self._owed_s[worker]  # what was given to it before comes first
-        work = Work(worker, str(next(self._tickets)), allowed_s, deadline)
-        return self._actors[worker].process.remote(config, bodies, only, work.ticket), work
+            worker = min(range(len(self._given)), key=lambda index: len(self._given[index]))
+            work = Work(worker, str(next(self._tickets)), allowed_s)
+            if not self._given[worker]:
+                self._since[worker] = time.monotonic()
+            self._given[worker].append(work)
+            return self._actors[worker].process.remote(config, bodies, only, work.ticket), work
 
     def done(self, work: Work) -> None:
         """A piece of work has come back."""
         with self._lock:
-            self._given[work.worker] -= 1
-            self._owed_s[work.worker] -= work.allowed_s
+            given = self._given[work.worker]
+            if given[0] == work:
+                self._since[work.worker] = time.monotonic()
+            given.remove(work)
+
+    def hangs(self, work: Work) -> bool:
+        """Whether its process has had it for longer than allowed. Ask when all that came back is ``done``."""
+        with self._lock:
+            late = time.monotonic() > self._since[work.worker] + work.allowed_s
+            return late and self._given[work.worker][0] == work
 
     def is_to_blame(self, work: Work) -> bool:
         """Whether its process died while it worked on this; what only waited there is innocent."""
@@ -175,6 +185,8 @@ class ExtractPool:
 
     def kill(self, worker: int) -> None:
         """End a process that hangs; Ray starts it again, and its work comes back as crashed."""
+        with self._lock:
+            self._since[worker] = time.monotonic()  # once is enough
         ray.kill(self._actors[worker], no_restart=False)
 
     def close(self) -> None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import socket
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,6 +14,7 @@ import pytest
 import ray_app.on_ray  # noqa: F401  # before any test imports ray, which reads the environment at once
 from ray_app.config import Settings, load
 from ray_app.store.stores import Stores, open_stores
+from ray_app.testing.site import Site
 
 
 def free_port() -> int:
@@ -51,3 +54,18 @@ def stores(cluster: Settings) -> Iterator[Stores]:
     opened = open_stores(cluster)
     yield opened
     opened.close()
+
+
+@pytest.fixture(scope="module")
+def site() -> Iterator[Site]:
+    """The misbehaving site, served by a thread."""
+    loop = asyncio.new_event_loop()
+    thread = threading.Thread(target=loop.run_forever, daemon=True)
+    thread.start()
+    running = Site()
+    asyncio.run_coroutine_threadsafe(running.start(), loop).result()
+    yield running
+    asyncio.run_coroutine_threadsafe(running.stop(), loop).result()
+    loop.call_soon_threadsafe(loop.stop)
+    thread.join()
+    loop.close()

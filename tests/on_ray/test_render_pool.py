@@ -6,7 +6,6 @@ import asyncio
 import os
 import shutil
 import signal
-import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -34,21 +33,6 @@ pytestmark = [
 ]
 
 NAMESPACE = "rendering"  # of its own, so that its fetch actors are those below
-
-
-@pytest.fixture(scope="module")
-def site() -> Iterator[Site]:
-    """The site, served by a thread."""
-    loop = asyncio.new_event_loop()
-    thread = threading.Thread(target=loop.run_forever, daemon=True)
-    thread.start()
-    running = Site()
-    asyncio.run_coroutine_threadsafe(running.start(), loop).result()
-    yield running
-    asyncio.run_coroutine_threadsafe(running.stop(), loop).result()
-    loop.call_soon_threadsafe(loop.stop)
-    thread.join()
-    loop.close()
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,108 @@
+"""What becomes of a crawl when pages kill the process that reads them, or keep it for ever."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ray_app.config import Settings, with_changes
+from ray_app.ingest.brands import BrandConfig, make_brand
+from ray_app.on_ray import page_workers, scrape_pool
+from ray_app.on_ray.pipeline import Pipeline, Steps
+from ray_app.records import FetchResult, PageOutcome, UrlState
+from ray_app.store.stores import Stores
+from ray_app.store.stores import stores as open_and_close
+from ray_app.testing.site import Page, Site, html, pdf
+
+pytestmark = [pytest.mark.on_ray, pytest.mark.timeout(300)]
+
+ALLOWED_S = 6.0  # a process starts within that, also on a busy machine
+INNOCENT = tuple(f"/innocent/{number}" for number in range(8))
+OK = (UrlState.FETCHED, "ok")
+
+
+def fragile_actor() -> type:
+    """An ExtractActor that some bodies kill, or keep busy. Made here, so that Ray sends its code along."""
+
+    class Fragile(scrape_pool.ExtractActor):
+        def process(
+            self, config: BrandConfig, results: Sequence[FetchResult], only: int | None, ticket: str
+        ) -> list[PageOutcome]:
+            worker, process = self._worker, self._worker.process
+
+            def suffer(brand: BrandConfig, read: Sequence[FetchResult]) -> list[PageOutcome]:
+                for body in (result.body for result in read):
+                    if b"I kill." in body:
+                        os.kill(os.getpid(), signal.SIGKILL)
+                    if b"I keep." in body:
+                        time.sleep(3_600)
+                    if b"I take long." in body:
+                        time.sleep(ALLOWED_S * 1.5)
+                return process(brand, read)
+
+            worker.process = suffer  # type: ignore[method-assign]  # below what writes down who is to blame
+            try:
+                return super().process(config, results, only, ticket)
+            finally:
+                worker.process = process  # type: ignore[method-assign]
+
+    return Fragile
+
+
+@pytest.fixture
+def own(cluster: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
+    """Settings with which processes are fragile and hang soon, and with stores of their own."""
+    monkeypatch.setattr(scrape_pool, "ExtractActor", fragile_actor())
+    monkeypatch.setattr(page_workers, "HTML_BATCH_S", ALLOWED_S)
+    return with_changes(cluster, crawl={"extract_workers": 2}).model_copy(update={"data_dir": tmp_path})
+
+
+def crawl(settings: Settings, opened: Stores, site: Site, pages: dict[str, Page]) -> dict[str, Any]:
+    """Crawl a start page that links to all these: what became of each."""
+    site.pages.update(pages)
+    site.pages["/start"] = Page(html("Start", "Where it all begins.", links=list(pages)))
+    fields = {"start_urls": (site.url("/start"),), "allow_hosts": (site.authority,), "rate": 0.0, "sitemaps": False}
+    (result,) = Pipeline(settings, opened).run([make_brand("fragile", fields, settings.crawl)], Steps(embed=False))
+    assert not result.error
+    assert result.crawl
+    assert result.crawl.complete
+    return {row.url.removeprefix(site.url("")): (row.state, row.reason) for row in opened.ledger.urls("fragile")}
+
+
+def test_a_page_that_kills_and_one_that_hangs_take_nothing_along(own: Settings, site: Site) -> None:
+    pages = {path: Page(html(path, f"There is nothing wrong with {path}.")) for path in INNOCENT}
+    pages["/kills"] = Page(html("Kills", "I kill."))
+    pages["/hangs"] = Page(html("Hangs", "I keep."))
+    with open_and_close(own) as opened:
+        fates = crawl(own, opened, site, pages)
+        texts = {document.url.removeprefix(site.url("")) for document in opened.ledger.documents("fragile")}
+    guilty = dict.fromkeys(("/kills", "/hangs"), (UrlState.FAILED, "extract_crashed"))
+    assert fates == {**dict.fromkeys(("/start", *INNOCENT), OK), **guilty}
+    assert texts == {"/start", *INNOCENT}
+
+
+def test_a_pdf_has_its_time_whatever_its_address(own: Settings, site: Site) -> None:
+    pages = {
+        "/download?id=7": Page(
+            pdf("Hold the power button. " * 20) + b"\n% I take long.\n", media_type="application/pdf"
+        )
+    }
+    with open_and_close(own) as opened:
+        assert crawl(own, opened, site, pages) == {"/start": OK, "/download?id=7": OK}
+
+
+def test_what_a_worker_says_of_the_configuration_is_said_in_its_words(
+    cluster: Settings, stores: Stores, site: Site
+) -> None:
+    fields = {"start_urls": (site.url("/ok"),), "rate": 0.0}
+    config = make_brand("misled", fields, cluster.crawl).model_copy(update={"allow_hosts": ("no host/at all",)})
+    (result,) = Pipeline(cluster, stores).run([config], Steps(embed=False))
+    assert "no host/at all" in result.error
+    assert "\n" not in result.error
+    assert "ray::" not in result.error
