@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import shutil
 import time
+from pathlib import Path
 from typing import Any
 
 import httpx
 
 from ray_app.config import Settings
-from ray_app.errors import ClusterUnavailable
+from ray_app.errors import ClusterUnavailable, LeaseHeld
 from ray_app.index.generation import Generation
 from ray_app.index.layout import generation_path
 from ray_app.index.publish import collect, fill
 from ray_app.observe.log import get_logger
 from ray_app.on_ray.vector_owner import vector_store
+from ray_app.store.lease import Lease
 from ray_app.store.stores import Stores
 
 log = get_logger(__name__)
@@ -33,12 +35,30 @@ def cleanup(settings: Settings, opened: Stores) -> dict[str, Any]:
         removed["page_parts"] += opened.pages.collect(brand, opened.ledger.parts(brand), now, ORPHAN_AGE_S)
         kept = {row.generation for row in opened.catalog.generations(brand)}
         removed["generations"] += len(collect(opened.catalog, opened.index_root, brand, kept, now))
-        staged = opened.staging_root / brand
-        if staged.exists() and now - staged.stat().st_mtime > ORPHAN_AGE_S:
-            shutil.rmtree(staged)
-            removed["staged"] += 1
+        removed["staged"] += _remove_staged(settings, opened, brand, now)
     log.info("cleanup_done", **removed)
     return {"removed": removed}
+
+
+def _remove_staged(settings: Settings, opened: Stores, brand: str, now: float) -> bool:
+    """Whether the brand had staged vectors that nobody works on and nobody has added to for long."""
+    staged = opened.staging_root / brand
+    if not staged.exists():
+        return False
+    try:
+        # A run that goes on where a killed one stopped uses what may be old.
+        with Lease(opened.ledger, brand, label="cleanup", ttl_s=settings.crawl.lease_s):
+            old = now - _last_change(staged) > ORPHAN_AGE_S
+            if old:
+                shutil.rmtree(staged)
+    except LeaseHeld:
+        return False
+    return old
+
+
+def _last_change(folder: Path) -> float:
+    """When anything in it, however deep, was last written (POSIX seconds)."""
+    return max(path.stat().st_mtime for path in (folder, *folder.rglob("*")))
 
 
 def health_check(settings: Settings, opened: Stores) -> dict[str, Any]:
