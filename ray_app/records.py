@@ -33,6 +33,7 @@ REASONS: dict[str, str] = {
     "canonical": "it names another URL as its canonical address, which stands for both",
     "near_duplicate": "its text is all but equal to that of another spelling of its URL, which stands for both",
     "lastmod": "the sitemap says that it has not changed since it was read",
+    "truncated": "only a part of it could be read, for it is damaged or larger than the limits",
     "unlinked": "a complete crawl found no link to it any more",
     "trap": "it belongs to a pattern of URLs without end (calendar, filters, sessions)",
     "host_down": "its host did not answer for so long that it was given up for this crawl",
@@ -97,6 +98,7 @@ class FetchTask:
     content_hash: str = ""  # hash of the stored text, "" when none is stored
     extractor: int = 0  # version of the extraction that made it
     kind: Kind = Kind.PAGE
+    invited: bool = False  # a sitemap that its own site has named, so that its rules for pages do not apply to it
 
 
 @dataclass(frozen=True, slots=True)

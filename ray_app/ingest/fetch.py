@@ -249,10 +249,10 @@ def _sitemaps(rules: Robots, site: str) -> tuple[str, ...]:
 
 
 def _invited(task: FetchTask, rules: Robots) -> bool:
-    """Whether a site has itself named a sitemap, so that its rules for pages do not apply to it."""
+    """Whether a site has itself named a sitemap, here or in an index, so that its rules for pages do not apply."""
     if task.kind is not Kind.SITEMAP:
         return False
-    return task.depth > 1 or (bool(rules.sitemaps) and task.url in _sitemaps(rules, origin(task.url)))
+    return task.invited or (bool(rules.sitemaps) and task.url in _sitemaps(rules, origin(task.url)))
 
 
 def _not_modified(visit: Visit, response: aiohttp.ClientResponse) -> FetchResult:

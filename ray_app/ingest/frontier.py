@@ -99,7 +99,8 @@ class Frontier:
                 break
             if due_at <= now and task.url not in self._sitemaps_under_way:
                 self._sitemaps_under_way.add(task.url)
-                yield [self._prepared(task)]
+                ours = task.depth > 1 and authority(task.url) in self._admission.sites
+                yield [self._prepared(dataclasses.replace(task, invited=task.invited or ours))]
 
     def _take(self, host: str, now: float) -> list[FetchTask]:
         """The next batch of a host, at most as large as the page budget allows."""
@@ -144,7 +145,7 @@ class Frontier:
         if pages:
             self._commit_pages(pages, now)
         self._per_host.subtract(authority(b[0].task.url) for b in batches if b and b[0].task.kind is Kind.PAGE)
-        self._give_up_hosts(pages, now)
+        self._give_up_hosts(outcomes, now)
         return outcomes
 
     def _commit_pages(self, pages: Sequence[PageOutcome], now: float) -> None:
@@ -167,11 +168,11 @@ class Frontier:
         self._dry_until.clear()
         self._sitemaps_under_way.discard(outcome.task.url)
 
-    def _give_up_hosts(self, pages: Iterable[PageOutcome], now: float) -> None:
-        for outcome in pages:
+    def _give_up_hosts(self, outcomes: Iterable[PageOutcome], now: float) -> None:
+        for outcome in outcomes:
             self._watch.note(authority(outcome.task.url), outcome, now)
         for host in self._watch.given_up(now):
-            self._queues[host].clear()
+            self._queues.get(host, deque()).clear()
             self._ledger.give_up_host(self._config.name, self._cycle, self._fence, host)
 
     def next_due(self) -> float | None:

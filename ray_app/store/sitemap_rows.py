@@ -5,15 +5,21 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, and_, select, update
+from sqlalchemy import ColumnElement, Connection, and_, case, not_, or_, select, update
 
 from ray_app.records import FetchTask, Kind, PageOutcome, UrlState
 from ray_app.store.db import insert
 from ray_app.store.rows import Cycle, Mode, SitemapRow
 from ray_app.store.schema import sitemaps
-from ray_app.store.settle import TEXT_CHARS, VALIDATOR_CHARS, plain
+from ray_app.store.settle import KEPT_SKIPS, TEXT_CHARS, VALIDATOR_CHARS, host_of, plain, untried
 
 MAX_SITEMAPS = 2_000  # of one brand; the protocol's index holds 50,000, of which no support site has made use
+WHOLE = ("ok", "not_modified")  # FETCHED reasons of one that was read to its end
+
+_whole = and_(sitemaps.c.state == UrlState.FETCHED.value, sitemaps.c.reason.in_(WHOLE))
+# The server said that there is no sitemap here: gone, moved, empty, or something else in its place.
+_skipped = and_(sitemaps.c.state == UrlState.SKIPPED.value, sitemaps.c.reason.not_in(sorted(KEPT_SKIPS)))
+_denied = or_(sitemaps.c.state == UrlState.GONE.value, _skipped, sitemaps.c.reason == "empty")
 
 
 def add(conn: Connection, brand: str, cycle: Cycle, found: Iterable[FetchTask], parent: str = "") -> None:
@@ -51,39 +57,68 @@ def due(conn: Connection, brand: str, cycle: Cycle, limit: int) -> list[tuple[Fe
     columns = [sitemaps.c[name] for name in names]
     this = and_(sitemaps.c.brand == brand, sitemaps.c.cycle_due == cycle.number)
     order = (sitemaps.c.due_at, sitemaps.c.kind, sitemaps.c.depth, sitemaps.c.url)
-    query = select(*columns, sitemaps.c.kind, sitemaps.c.due_at).where(this).order_by(*order).limit(limit)
-    return [
-        (FetchTask(**{name: row[name] for name in names}, kind=Kind(row["kind"])), row["due_at"])
-        for row in conn.execute(query).mappings()
-    ]
+    more = (sitemaps.c.kind, sitemaps.c.due_at, sitemaps.c.parent)
+    query = select(*columns, *more).where(this).order_by(*order).limit(limit)
+    found = []
+    for row in conn.execute(query).mappings():
+        # Whether a robots.txt (depth 0) may name it is for the robots.txt of its own host to say.
+        invited = row["depth"] > 1 and host_of(row["parent"]) == host_of(row["url"])
+        task = FetchTask(**{name: row[name] for name in names}, kind=Kind(row["kind"]), invited=invited)
+        found.append((task, row["due_at"]))
+    return found
 
 
 def settle(conn: Connection, cycle: Cycle, outcome: PageOutcome, now: float) -> None:
-    """Writes what happened to one; a repeated or late outcome changes nothing."""
+    """Writes what happened to one; a repeated or late outcome changes nothing.
+
+    Servers say by mistake that a sitemap is not there: what it listed is forgotten when two cycles in a row say so.
+    """
     retry = outcome.state is UrlState.QUEUED
-    values = {
+    tried = outcome.state in (UrlState.QUEUED, UrlState.FAILED) and not untried(outcome)
+    values: dict[str, Any] = {
         "state": outcome.state.value,
         "reason": outcome.reason,
         "status": outcome.status,
-        "attempts": outcome.task.attempts + (outcome.state in (UrlState.QUEUED, UrlState.FAILED)),
+        "attempts": outcome.task.attempts + tried,
         "due_at": (outcome.retry_at or now) if retry else 0.0,
         "cycle_due": cycle.number if retry else 0,
         "cycle_done": 0 if retry else cycle.number,
-        "fetched_at": outcome.fetched_at,
         "detail": plain(outcome.detail, TEXT_CHARS),
     }
-    if outcome.state is UrlState.FETCHED and outcome.reason != "not_modified":
-        validators = (plain(outcome.etag, VALIDATOR_CHARS), plain(outcome.last_modified, VALIDATOR_CHARS))
-        values |= {"etag": validators[0], "last_modified": validators[1]}
+    if outcome.fetched_at:
+        values["fetched_at"] = outcome.fetched_at
+    if _denies(outcome):
+        values |= {"entries": case((_denied, 0), else_=sitemaps.c.entries), "etag": "", "last_modified": ""}
+    elif outcome.state is UrlState.FETCHED and outcome.reason != "not_modified":
+        whole = outcome.reason in WHOLE  # of a part no validator is kept, so that the next crawl reads it anew
         values["entries"] = len(outcome.listed) + len(outcome.links)
+        values["etag"] = plain(outcome.etag, VALIDATOR_CHARS) if whole else ""
+        values["last_modified"] = plain(outcome.last_modified, VALIDATOR_CHARS) if whole else ""
     this = and_(sitemaps.c.brand == outcome.task.brand, sitemaps.c.url == outcome.task.url)
     conn.execute(update(sitemaps).where(this, sitemaps.c.cycle_due == cycle.number).values(**values))
 
 
+def _denies(outcome: PageOutcome) -> bool:
+    """What ``_denied`` says of a row."""
+    skipped = outcome.state is UrlState.SKIPPED and outcome.reason not in KEPT_SKIPS
+    return outcome.state is UrlState.GONE or skipped or outcome.reason == "empty"
+
+
 def failed(conn: Connection, brand: str, cycle: Cycle) -> bool:
-    """Whether the cycle could not read one of them."""
-    this = and_(sitemaps.c.brand == brand, sitemaps.c.state == UrlState.FAILED.value)
-    return conn.execute(select(sitemaps.c.url).where(this, sitemaps.c.cycle_done == cycle.number)).first() is not None
+    """Whether the cycle could not read one of them, or not to its end, so that what it lists is not known."""
+    here = sitemaps.c.cycle_done == cycle.number
+    silent = and_(here, sitemaps.c.state == UrlState.FAILED.value)
+    unread = or_(silent, and_(sitemaps.c.entries > 0, not_(and_(here, _whole))))
+    return conn.execute(select(sitemaps.c.url).where(sitemaps.c.brand == brand, unread).limit(1)).first() is not None
+
+
+def fail_host(conn: Connection, brand: str, cycle: Cycle, host: str) -> None:
+    """Gives up those that wait for a host that is down, for this cycle."""
+    this = and_(sitemaps.c.brand == brand, sitemaps.c.cycle_due == cycle.number)
+    silent = [url for url in conn.scalars(select(sitemaps.c.url).where(this)) if host_of(url) == host]
+    failed = {"state": UrlState.FAILED.value, "reason": "host_down", "cycle_done": cycle.number, "cycle_due": 0}
+    if silent:
+        conn.execute(update(sitemaps).where(this, sitemaps.c.url.in_(silent)).values(**failed, due_at=0.0))
 
 
 def rows(conn: Connection, brand: str) -> list[SitemapRow]:

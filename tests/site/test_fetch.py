@@ -426,5 +426,8 @@ class TestSitemapTasks:
         site.pages["/sitemap.xml"] = Page(b"<urlset/>", media_type="application/x-gzip")
         named = await fetch(fetcher, site, "/named.xml", kind=Kind.SITEMAP, depth=1)
         guessed = await fetch(fetcher, site, "/sitemap.xml", kind=Kind.SITEMAP, depth=1)
+        nested = await fetch(fetcher, site, "/sitemap.xml", kind=Kind.SITEMAP, depth=2)
+        invited = await fetch(fetcher, site, "/sitemap.xml", kind=Kind.SITEMAP, depth=2, invited=True)
         assert (named.reason, named.body) == ("ok", b"<urlset/>")
-        assert guessed.reason == "robots"
+        assert guessed.reason == nested.reason == "robots"
+        assert invited.reason == "ok"

@@ -112,6 +112,20 @@ def test_sitemaps_come_before_pages_but_one_that_fails_holds_nobody_up(ledger: L
     assert [batch[0].kind for batch in crawl.take(now=100.0)] == [Kind.SITEMAP]
 
 
+def test_an_index_invites_to_sitemaps_of_its_own_host_and_of_the_brand(ledger: Ledger) -> None:
+    crawl = Crawl(ledger, sitemaps=True, hosts=["b.example"])
+    ((robots,),) = crawl.take()
+    named = [SITE + "/index.xml", "https://c.example/index.xml"]
+    crawl.frontier.commit([[PageOutcome(robots, UrlState.FETCHED, "ok", links=tuple(named))]], 10.0)
+    indexes = crawl.take()
+    assert {task.url: task.invited for (task,) in indexes} == dict.fromkeys(named, False)
+    nested = [one + "/s.xml" for one in (SITE, "https://b.example", "https://c.example", "https://victim.example")]
+    ours, theirs = (indexes[0], indexes[1]) if indexes[0][0].url == named[0] else (indexes[1], indexes[0])
+    crawl.frontier.commit([[PageOutcome(ours[0], UrlState.FETCHED, "ok", links=(*nested[:2], nested[3]))]], 10.0)
+    crawl.frontier.commit([[PageOutcome(theirs[0], UrlState.FETCHED, "ok", links=(nested[2],))]], 10.0)
+    assert {task.url: task.invited for (task,) in crawl.take()} == dict(zip(nested, [True] * 3 + [False], strict=True))
+
+
 def test_a_host_that_wants_a_pause_is_left_alone(ledger: Ledger) -> None:
     crawl = Crawl(ledger)
     ((start,),) = crawl.take()
