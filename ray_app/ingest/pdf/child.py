@@ -1,4 +1,4 @@
-"""Reads one PDF in a process of its own, which ``pdf.process`` starts: the body comes by standard input, a file, and
+"""Reads one PDF in a process of its own, which ``extract_pdf`` starts: the body comes by standard input, a file, and
 the text goes out as JSON.
 
 Nothing here trusts the parent to clean up: the process ends with its parent, and bounds itself before it looks at the

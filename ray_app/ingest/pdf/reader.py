@@ -1,4 +1,4 @@
-"""Bytes of a PDF to its text. PDFium is not thread-safe and may crash on hostile files: see ``pdf.process``."""
+"""Bytes of a PDF to its text. PDFium is not thread-safe and may crash on hostile files: see ``extract_pdf``."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import re
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from itertools import islice
+from itertools import groupby, islice
 from typing import Any
 
 import pypdfium2
@@ -189,23 +189,64 @@ def _headings(
     return [merged(here, more, sheet.items, deepest) for here, more, sheet in zip(stated, guessed, sheets, strict=True)]
 
 
+@dataclass(slots=True)
+class _Open:
+    """A heading that holds."""
+
+    level: int
+    title: str
+    page: int
+    told: bool  # in the path of a section; what is not printed need not be
+
+
+class _Path:
+    """The headings that hold. One that no text follows is itself text under those above it."""
+
+    def __init__(self) -> None:
+        self._open: list[_Open] = []
+
+    def section(self, text: str, number: int) -> Iterator[Section]:
+        """``text`` of a page under them."""
+        if text:
+            path = tuple(one.title for one in self._open) or (f"Page {number}",)
+            for one in self._open:
+                one.told = True
+            yield Section(path, f"#page={number}", text)
+
+    def enter(self, heading: Heading, number: int, *, printed: bool) -> Iterator[Section]:
+        """Puts ``heading`` in the place of those of its level and below."""
+        yield from self.leave(heading.level)
+        self._open.append(_Open(heading.level, heading.title, number, told=not printed))
+
+    def leave(self, level: int) -> Iterator[Section]:
+        """Ends the headings of ``level`` and below."""
+        while self._open and self._open[-1].level >= level:
+            one = self._open.pop()
+            if not one.told:
+                yield from self.section(one.title, one.page)
+
+
 def _sections(sheets: Sequence[_Sheet], headings: Sequence[Sequence[Heading]]) -> Iterator[Section]:
     """Sections in reading order; headings hold until the next of their level, over pages too."""
-    stack: list[Heading] = []
+    found = groupby(_pieces(sheets, headings), lambda piece: (piece.path, piece.anchor))
+    return (Section(*place, "\n\n".join(piece.text for piece in pieces)) for place, pieces in found)
+
+
+def _pieces(sheets: Sequence[_Sheet], headings: Sequence[Sequence[Heading]]) -> Iterator[Section]:
+    path = _Path()
     last: Item | None = None  # on the page before
     for number, (sheet, here) in enumerate(zip(sheets, headings, strict=True), start=1):
         start = 0
         items: list[Item] = []
         for heading, (first, end) in zip(here, locate(here, sheet.items), strict=True):
             items = _stretch(sheet, start, first, last)
-            yield from _section(markdown(items), stack, number)
-            while stack and stack[-1].level >= heading.level:
-                stack.pop()
-            stack.append(heading)
+            yield from path.section(markdown(items), number)
+            yield from path.enter(heading, number, printed=end > first)
             start = max(start, end)
         items = _stretch(sheet, start, len(sheet.items), last)
-        yield from _section("\n\n".join(filter(None, (markdown(items), sheet.fields))), stack, number)
+        yield from path.section("\n\n".join(filter(None, (markdown(items), sheet.fields))), number)
         last = items[-1] if items else None
+    yield from path.leave(0)
 
 
 def _stretch(sheet: _Sheet, start: int, end: int, last: Item | None) -> list[Item]:
@@ -214,12 +255,6 @@ def _stretch(sheet: _Sheet, start: int, end: int, last: Item | None) -> list[Ite
     if start == 0 and items and isinstance(items[0], Table) and isinstance(last, Table):
         items[0] = items[0].under(last)
     return items
-
-
-def _section(text: str, stack: Sequence[Heading], number: int) -> Iterator[Section]:
-    if text:
-        path = tuple(heading.title for heading in stack) or (f"Page {number}",)
-        yield Section(path, f"#page={number}", text)
 
 
 def _printed_title(pages: Sequence[Sequence[Line]], body: float) -> str:

@@ -150,6 +150,20 @@ class TestOutline:
             (("2 Care",), "#page=3", "Dust it."),
         ]
 
+    def test_a_heading_that_no_text_follows_is_text(self) -> None:
+        manual = Manual()
+        manual.page(
+            ["1 Setup", "Unpack it.", "", "1.1 Power", "", "1.2 Fuse", "", "2 Care", "", "2.1 Dust"],
+            headings=[("Setup", 0, 0), ("Power", 1, 3), ("Fuse", 1, 5), ("Care", 0, 7), ("Dust", 1, 9)],
+        )
+        manual.page(["3 Repair", "None.", "", "End."], headings=[("Repair", 0, 0), ("Hidden", 0, 3), ("Last", 0, 3)])
+        assert [(section.path, section.anchor, section.text) for section in read(manual.bytes()).sections] == [
+            (("Setup",), "#page=1", "Unpack it.\n\nPower\n\nFuse"),
+            (("Care",), "#page=1", "Dust"),
+            (("Repair",), "#page=2", "None."),
+            (("Last",), "#page=2", "End."),
+        ]
+
     def test_an_entry_that_is_not_printed_cuts_by_its_height(self) -> None:
         manual = Manual().page(["Before.", "", "After."], headings=[("Hidden name", 0, 2)])
         assert [(s.path, s.text) for s in read(manual.bytes()).sections] == [
