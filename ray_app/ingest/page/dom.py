@@ -23,16 +23,28 @@ SMALL_PAGE_TAGS = 2_000  # below this no nesting is deep enough to matter
 MAX_TAG_CHARS = 32_768  # the parser compares each attribute of a tag with all others
 
 _TAG = re.compile(r"<(/?)([A-Za-z][^\s/>]*)")
-_HUGE_TAG = re.compile(rf"<([A-Za-z][^\s/<>]*)[^<>]{{{MAX_TAG_CHARS},}}>?")
+_TAG_NAME = re.compile(r"/?[A-Za-z][^\s/>]{0,63}")
+_TAG_START = re.compile(r"<(?=/?[A-Za-z])")
+_SCRIPT = re.compile(r"(?:\A|>)\s*<script(?=[\s/>])[^>]*>", re.IGNORECASE)  # not one that an attribute speaks of
+_SCRIPT_END = re.compile(r"</script(?=[\s/>])", re.IGNORECASE)
+_ESCAPED = r"\\u003c"  # the same sign in JavaScript and JSON
 _VOID = names("area base br col embed hr img input link meta param source track wbr")
 # Closed by what follows them, so that old pages never write the end tag: counting them would mislead.
-_IMPLIED = names("p li dt dd tr td th thead tbody tfoot option optgroup colgroup caption rp rt a body html head")
+_IMPLIED = names("p li dt dd tr td th thead tbody tfoot option colgroup caption a body html head")
 _INLINE = names("b big code em font i nobr s small strike strong tt u")
 _KNOWN = names(
     "div span section article main header footer nav aside form fieldset table ul ol dl pre blockquote h1 h2 h3 h4 "
     "h5 h6 script style noscript template svg math figure figcaption details summary center label button select "
     "textarea iframe object video audio picture title address hgroup search menu dialog sup sub abbr cite q samp "
-    "kbd var del ins mark time"
+    "kbd var del ins mark time ruby rt rp optgroup"
+)
+_ENDED_WITH = {"ruby": ("rt", "rp"), "select": ("optgroup",)}  # these nest, but need no end tag there
+# Of SVG and MathML: where nothing is in them they are written <path/>, and then draw something or nothing.
+_DRAWN = names(
+    "path circle rect line ellipse polygon polyline use stop g defs animate animatetransform animatemotion set mpath "
+    "clippath mask symbol marker pattern lineargradient radialgradient filter feblend fecolormatrix fecomposite "
+    "fedropshadow feflood fegaussianblur feimage femergenode femorphology feoffset fetile feturbulence fefunca fefuncb "
+    "fefuncg fefuncr tspan metadata mspace mrow mprescripts none mglyph malignmark maligngroup"
 )
 
 # Elements whose text is none of the page's.
@@ -81,13 +93,11 @@ def skip() -> None:
 
 def parse(text: str) -> tuple[LexborHTMLParser, bool]:
     """The tree of a page, and whether some of its nesting had to be cut."""
-    cut = False
-    if _has_huge_tag(text):
-        shorter = _HUGE_TAG.sub(r"<\1>", text)
-        cut, text = len(shorter) != len(text), shorter
+    shorter = _without_huge_tags(text)
+    cut, text = len(shorter) != len(text), shorter
     if text.count("<") > SMALL_PAGE_TAGS:
-        flatter = _flatten(text)
-        cut, text = cut or len(flatter) != len(text), flatter
+        text, flattened = _flatten(text)
+        cut |= flattened
     # errors="replace": a lone surrogate has no UTF-8
     raw = text.encode("utf-8", "replace")
     return LexborHTMLParser(raw, options=LexborDocumentOptions.WO_EVENTS.value), cut
@@ -148,36 +158,69 @@ def _names_chrome(given: str) -> bool:
     return not _CHROME_NAMES.isdisjoint(lower.split()) or _COOKIE.search(lower) is not None
 
 
-def _has_huge_tag(text: str) -> bool:
-    """Seldom true, and far cheaper to ask than to search for the tag."""
+def _without_huge_tags(text: str) -> str:
+    """The page with only their names left of tags that are too long."""
     if len(text) <= MAX_TAG_CHARS:
-        return False
-    longer = (part for part in text.split("<") if len(part) > MAX_TAG_CHARS)
-    return any(not -1 < part.find(">") <= MAX_TAG_CHARS for part in longer)
+        return text
+    parts = text.split("<")
+    for index, part in enumerate(parts):
+        huge = index > 0 and len(part) > MAX_TAG_CHARS and not -1 < part.find(">") <= MAX_TAG_CHARS
+        if huge and (name := _TAG_NAME.match(part)) is not None:
+            parts[index] = f"{name[0]}>{part.partition('>')[2]}"
+    return "<".join(parts)
 
 
-def _flatten(text: str) -> str:
-    """The page without the start tags that nest deeper than any reader could follow; its words stay."""
+def _flatten(text: str) -> tuple[str, bool]:
+    """The page without the start tags that nest deeper than any reader could follow, and whether there were any.
+
+    Its words stay. Empty shapes of drawings go too: what ends itself in SVG would count as open for ever.
+    """
+    text = _without_tags_in_scripts(text)
     opened: dict[str, int] = {}
     kept: list[str] = []
     done = total = 0
+    end = -1
+    cut = False
     for tag in _TAG.finditer(text):
         name = tag[2].lower()
-        if name in _VOID or name in _IMPLIED:
+        if name in _VOID or name in _IMPLIED or tag.start() < done:
             continue
         group, limit = _group(name)
         level = opened.get(group, 0)
         if tag[1]:
             opened[group] = max(0, level - 1)
             total -= level > 0
-        elif level < limit and total < MAX_OPEN_ALL:
+            for inner in _ENDED_WITH.get(name, ()) if level else ():
+                total -= opened.pop(inner, 0)
+            continue
+        fits = level < limit and total < MAX_OPEN_ALL
+        if (not fits or name in _DRAWN) and end < tag.end():
+            end = text.find(">", tag.end())
+            end = len(text) if end < 0 else end
+        drawn = name in _DRAWN and text[end - 1] == "/"
+        if fits and not drawn:
             opened[group] = level + 1
             total += 1
-        else:
-            end = text.find(">", tag.end())
-            kept.append(text[done : tag.start()])
-            done = len(text) if end < 0 else end + 1
-    return "".join([*kept, text[done:]]) if done else text
+            continue
+        kept.append(text[done : tag.start()])
+        done = end + 1
+        cut |= not drawn
+    return ("".join([*kept, text[done:]]) if done else text), cut
+
+
+def _without_tags_in_scripts(text: str) -> str:
+    """What a script quotes is no tag, and much of it has no end: "<div>" is followed by "<\\/div>" there."""
+    kept: list[str] = []
+    done = 0
+    for script in _SCRIPT.finditer(text):
+        if script.start() < done:
+            continue
+        end = _SCRIPT_END.search(text, script.end())
+        if end is None:
+            break
+        kept += (text[done : script.end()], _TAG_START.sub(_ESCAPED, text[script.end() : end.start()]))
+        done = end.start()
+    return "".join([*kept, text[done:]]) if kept else text
 
 
 def _group(name: str) -> tuple[str, int]:

@@ -328,8 +328,18 @@ class TestHostilePages:
             "<div " + " ".join(f"a{i}=1" for i in range(50_000)) + ">hello",
             "<p>" + "".join(f"<b id=b{i}>" for i in range(2_000)) + "hello</p>" + "<p>x</p>" * 3_000,
             "hello<!--" + "<a" * 500_000,
+            "hello" + "<div " * 500_000 + ">",
+            "hello" + "<path </path " * 200_000,
+            "hello</div " + " ".join(f"a{i}=1" for i in range(300_000)),
+            "hello" + f"<{'a' * 40_000} " * 30,
+            "<rt>" * 50_000 + "hello",
+            "<optgroup>" * 50_000 + "hello",
+            "<svg><p>" + "<foo/>" * 50_000 + "hello",
         ],
-        ids=["divs", "quotes", "unknown", "lists", "tables", "attributes", "formatting", "unclosed"],
+        ids=[
+            *("divs", "quotes", "unknown", "lists", "tables", "attributes", "formatting", "unclosed"),
+            *("no end", "no end of a shape", "end tag", "names", "ruby", "groups", "not closed by itself"),
+        ],
     )
     def test_time_does_not_grow_with_depth(self, page: str) -> None:
         started = time.process_time()
@@ -339,6 +349,26 @@ class TestHostilePages:
     def test_cut_pages_say_so(self) -> None:
         assert run("<div>" * 5_000 + "hello").detail
         assert not run("<div>hello</div>" * 5_000).detail
+
+    ICON = "<svg viewBox='0 0 9 9'><g><path d='M0 0'/><circle r=1 /></g></svg>"
+    CARD = r'<script type=application/json>{"html": "<div><x-card><h2>Fan<\/h2><\/x-card><\/div>"}</script>'
+
+    @pytest.mark.parametrize("part", [ICON, CARD, "<ruby>a<rt>b</ruby>"], ids=["icon", "script", "ruby"])
+    def test_what_only_looks_open_cuts_nothing(self, part: str) -> None:
+        page = part * 600 + "<p>See <x-tip hidden>secret</x-tip><dfn id=here>that</dfn></p><div hidden>secret</div>"
+        found = run(f"<h1>T</h1>{page}<h2>Use</h2><p>Turn it.")
+        assert found.document is not None
+        assert (found.document.sections[-1].anchor, found.detail) == ("#here", "")
+        assert not any("secret" in section.text for section in found.document.sections)
+
+    def test_a_script_that_an_attribute_speaks_of_begins_none(self) -> None:
+        page = f"<meta name=description content='The <script> tag'>{'<p>a</p>' * 2_000}<h2 id=x>Use</h2><p>b"
+        assert document(f"{page}<script></script>").sections[-1].anchor == "#x"
+
+    def test_data_about_the_page_stays_readable_in_long_pages(self) -> None:
+        data = '{"@type": "Product", "name": "Fan X100", "model": "X100", "description": "<p>Good</p>"}'
+        page = f"<script type=application/ld+json>{data}</script><h1>Fan</h1><p>Turn it.{'<p>a</p>' * 2_000}"
+        assert "X100" in document(page).facts.models
 
     def test_one_huge_attribute_costs_nothing(self) -> None:
         page = f"<div class='{'x ' * 5_000_000}'><p>hello</p></div>"
