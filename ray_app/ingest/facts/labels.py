@@ -86,10 +86,9 @@ _TO_MODEL = re.compile(
     r"(?i:l|le|e|lo|o|s)?(?: ?(?i:(?:no|nr|number|nummer)\b\.?[ \t]?[:：#=|№]?|(?:name|code|名)?[ \t]?[:：#=|№]))"
     r"[ \t|`*\"“]{0,4}([A-Z0-9][A-Za-z0-9]{0,15}(?:[-/][A-Za-z0-9]{1,12}){0,3})(?![A-Za-z0-9_]|[.-][A-Za-z0-9])"
 )
-
-
 _FOREIGN = re.compile("[\u0400-\u1fff\u3040-\uffef]")
 _TABLE = re.compile(r"\|(?<![^\n]\|)[^\n]*\n\|[-|: ]+\n(?:\|[^\n]*(?:\n|\Z))+")
+_CELL_END = re.compile(r"(?<!\\)\|")
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,5 +194,9 @@ def tables_in(text: str) -> list[Table]:
 
 
 def _rows(lines: Sequence[str]) -> Table:
-    header, _, *rows = ([cell.strip(" `*") for cell in line.strip().strip("|").split("|")] for line in lines if line)
+    header, _, *rows = (_cells(line) for line in lines if line)
     return [header, *((row + [""] * len(header))[: len(header)] for row in rows)]
+
+
+def _cells(row: str) -> list[str]:
+    return [cell.replace("\\|", "|").strip(" `*") for cell in _CELL_END.split(row.strip().strip("|"))]

@@ -107,6 +107,7 @@ LABELLED = [
     Case("Error 5B00 and error 50.4C02 on printers", errors=("5B00", "50.4C02")),
     Case("| Error code | Meaning |\n|-|-|\n| E12 | Pedal |\n| 41 | Fan |", errors=("E12", "Error code 41")),
     Case("| Code | Bedeutung |\n|-|-|\n| H-20 | Wasser |\n| Blau | Farbe |", errors=("H-20",)),
+    Case("| Lamp | Error code |\n|-|-|\n| A\\|B | 17 |\n| C | 18 |", errors=("Error code 17", "Error code 18")),
     Case("| Error code | E12 |\n|-|-|\n| Wasserablauffehler | (B1-13) |", errors=("E12",)),
     Case("404 errors, 12 faults, default 12, interrupt 14, terror 15, errors 30, Zip Code 12345."),
     Case("Sie hat die Höhe von 27 Metern erreicht 27 und den Fehler behoben."),
