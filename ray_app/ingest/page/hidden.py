@@ -63,7 +63,7 @@ _HIDING = re.compile(
 _PLAIN = re.compile(r"([a-z][\w-]*)?([.#][\w-]+)", re.IGNORECASE)
 _MARKS = re.compile(r"[.#][\w-]+")
 _COMBINATOR = re.compile(r"[\s>+~]+")
-_EVERY_SCREEN = re.compile(r"@(?:media\s+(?:only\s+)?(?:screen|all)|layer\b[^(]*)\s*$", re.IGNORECASE)
+_EVERY_SCREEN = re.compile(r"@(?:media\s+(?:only\s+)?(?:screen|all)|layer\b[^(]*)\Z", re.IGNORECASE)
 _ELSEWHERE = re.compile(
     r"@(?:media\s+(?:only\s+)?(?:print|speech|aural)|(?:-\w+-)?keyframes|font-face|page)", re.IGNORECASE
 )
@@ -227,18 +227,22 @@ def _shown(blocks: Sequence[tuple[str, str, bool]], marks: frozenset[str]) -> di
 
 def _blocks(sheet: str) -> Iterator[tuple[str, str, bool]]:
     """Selectors, declarations, and whether they hold on every screen. Rules for paper and animations are left out."""
-    around: list[str] = []
+    around: list[tuple[str, bool, bool]] = []  # prelude of an open block, and the two below outside of it
+    everywhere, elsewhere = True, False  # where what comes next holds
     end = max(sheet.rfind("{"), sheet.rfind("}")) + 1  # beyond it the search for a brace would start at every character
     for block in _BRACE.finditer(sheet, 0, end):
         text, brace = block[1], block[2]
         if brace == "{":
-            around.append(text.rpartition(";")[2].strip())
+            prelude = text.rpartition(";")[2].strip()
+            around.append((prelude, everywhere, elsewhere))
             if len(around) > MAX_NESTED_RULES:
                 return
+            everywhere = everywhere and _EVERY_SCREEN.match(prelude) is not None
+            elsewhere = elsewhere or _ELSEWHERE.match(prelude) is not None
             continue
-        prelude = around.pop() if around else ""
-        if prelude and not prelude.startswith("@") and not any(map(_ELSEWHERE.match, around)):
-            yield prelude, text, all(map(_EVERY_SCREEN.match, around))
+        prelude, everywhere, elsewhere = around.pop() if around else ("", True, False)
+        if prelude and not prelude.startswith("@") and not elsewhere:
+            yield prelude, text, everywhere
 
 
 def _split(selectors: str) -> list[str]:

@@ -269,6 +269,7 @@ class TestCost:
             "/*" * 50_000,
             ".x{color:" * 11_000,
             "@media{" * 9_000,
+            f"@layer{' ' * 20_000}(x{{{'.a{color:red}' * 1_000}",
         ],
     )
     def test_no_sheet_takes_long(self, css: str) -> None:
