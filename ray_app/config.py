@@ -383,7 +383,10 @@ def share_with_children(settings: Settings) -> None:
     What this directory's ``.env``, ``backline.toml`` and ``brands.yaml`` say is passed on as environment.
     """
     export({name: value for name, value in dotenv_values(".env").items() if value})
-    export({"BACKLINE_DATA_DIR": str(settings.data_dir)})
-    for name, path in (("BACKLINE_CONFIG", Path("backline.toml")), ("BACKLINE_BRANDS_FILE", Path("brands.yaml"))):
+    # A relative path, which may stand in the environment already, would lead them to another store.
+    os.environ["BACKLINE_DATA_DIR"] = str(settings.data_dir)
+    files = {"BACKLINE_CONFIG": "backline.toml", "BACKLINE_BRANDS_FILE": settings.brands_file or "brands.yaml"}
+    for name, usual in files.items():
+        path = Path(os.environ.get(name) or usual).expanduser()
         if path.exists():
-            export({name: str(path.absolute())})
+            os.environ[name] = str(path.absolute())

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from pydantic import BaseModel
 
-from ray_app.config import CONVENTIONAL, Section, Settings, load, with_changes
+from ray_app.config import CONVENTIONAL, Section, Settings, load, share_with_children, with_changes
 from ray_app.errors import ConfigError
 
 
@@ -150,6 +150,23 @@ def test_the_api_url_follows_host_and_port_unless_it_is_given() -> None:
 def test_the_data_folder_is_absolute(tmp_path: Path) -> None:
     assert load(data_dir="~/b").data_dir == Path.home() / "b"
     assert load(data_dir="b").data_dir == tmp_path / "b"
+
+
+def test_processes_in_another_folder_find_the_same_files(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("BACKLINE_CONFIG", "ours.toml")
+    monkeypatch.setenv("BACKLINE_DATA_DIR", "./data")
+    monkeypatch.setenv("BACKLINE_BRANDS_FILE", "")
+    Path("ours.toml").write_text("brands_file = 'many.yaml'\n[crawl]\nrate = 7\n", encoding="utf-8")
+    Path("many.yaml").write_text("brands: {}\n", encoding="utf-8")
+    monkeypatch.delenv("BACKLINE_BRANDS_FILE")
+    share_with_children(load())
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    monkeypatch.chdir(elsewhere)
+    shared = load()
+    assert shared.data_dir == tmp_path / "data"
+    assert shared.brands_file == str(tmp_path / "many.yaml")
+    assert shared.crawl.rate == 7
 
 
 def test_settings_are_frozen_and_travel_to_workers() -> None:
