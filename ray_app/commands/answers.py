@@ -12,6 +12,8 @@ from ray_app.commands.output import AsJson, emit, note, out, say, settings_for
 if TYPE_CHECKING:
     from ray_app.config import Settings
 
+_API_HINT = "`backline status` shows what is up; where BACKLINE_SERVE__URL is set, it must name the API."
+
 Brand = Annotated[str, typer.Option("--brand", "-b", help="Ask one brand only.")]
 
 
@@ -79,14 +81,24 @@ def show_answer(answer: dict[str, Any]) -> None:
 
 
 def _call(settings: Settings, path: str, request: dict[str, Any]) -> dict[str, Any]:
-    """The answer of the API: over HTTP when it is up, else from the same application in this process."""
+    """The answer of the API: over HTTP when it is up, else from the same application in this process.
+
+    Raises ClusterUnavailable when an API that should be up does not answer.
+    """
     import httpx
 
+    from ray_app.errors import ClusterUnavailable
     from ray_app.on_ray.session import running_head
 
-    if settings.serve.url or running_head(settings):
-        with httpx.Client(base_url=settings.api_url, timeout=settings.serve.answer_timeout_s + 5) as client:
-            return _checked(client.post(path, json=request))
+    head = running_head(settings)
+    if settings.serve.url or (head and head.complete):
+        try:
+            with httpx.Client(base_url=settings.api_url, timeout=settings.serve.answer_timeout_s + 5) as client:
+                return _checked(client.post(path, json=request))
+        except (httpx.HTTPError, httpx.InvalidURL) as error:
+            raise ClusterUnavailable(
+                f"The API at {settings.api_url} does not answer ({type(error).__name__}).", hint=_API_HINT
+            ) from error
     note("Backline is not up; answering in this process (loading the model takes a few seconds).")
     return asyncio.run(_in_process(settings, path, request))
 
@@ -106,9 +118,20 @@ async def _in_process(settings: Settings, path: str, request: dict[str, Any]) ->
 
 
 def _checked(response: Any) -> dict[str, Any]:
-    from ray_app.errors import AnswerError, InputError
+    """The body of a good response. Raises InputError or AnswerError with the words of the API.
 
-    body: dict[str, Any] = response.json()
+    What is no JSON comes from something that stands before the API, or in its place: ClusterUnavailable.
+    """
+    from ray_app.errors import AnswerError, ClusterUnavailable, InputError
+
+    try:
+        body = response.json()
+    except ValueError:
+        body = None
+    if not isinstance(body, dict):
+        raise ClusterUnavailable(
+            f"{response.url} answered {response.status_code}, and not as Backline answers.", hint=_API_HINT
+        )
     if response.is_success:
         return body
     kind = InputError if response.status_code < 500 else AnswerError

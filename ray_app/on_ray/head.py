@@ -26,9 +26,8 @@ from ray_app.observe.log import configure, get_logger
 from ray_app.on_ray.scheduler import NAME as SCHEDULER
 from ray_app.on_ray.scheduler import ensure_scheduler
 from ray_app.on_ray.serve_app import deploy, undeploy
-from ray_app.on_ray.session import Head, connect, head_file, running_head, start_local, write_head
+from ray_app.on_ray.session import PARTS, Head, connect, head_file, running_head, start_local, write_head
 
-PARTS = ("ray", "serve", "scheduler")
 # A head that was asked to stop drains its replicas first; then it is killed.
 STOP_GRACE_S = 30.0
 POLL_S = 0.2
@@ -94,7 +93,7 @@ def launch(settings: Settings) -> Head:
 
     Returns the one that runs already, if there is one. Raises ClusterError with the end of its log.
     """
-    if (head := running_head(settings)) and head.parts == PARTS:
+    if (head := running_head(settings)) and head.complete:
         return head
     path = log_file(settings)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -108,7 +107,7 @@ def launch(settings: Settings) -> Head:
         )
     deadline = time.monotonic() + settings.ray.start_timeout_s
     while time.monotonic() < deadline:
-        if (head := running_head(settings)) and head.pid == process.pid and head.parts == PARTS:
+        if (head := running_head(settings)) and head.pid == process.pid and head.complete:
             return head
         if process.poll() is not None:
             break

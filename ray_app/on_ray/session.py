@@ -29,6 +29,9 @@ LOCAL_ENVIRONMENT = {
 }
 
 
+PARTS = ("ray", "serve", "scheduler")
+
+
 @dataclass(frozen=True, slots=True)
 class Head:
     """The local cluster that ``backline up`` keeps running."""
@@ -38,7 +41,12 @@ class Head:
     address: str  # host:port of the cluster
     dashboard: str  # http address of the dashboard and the Jobs API
     api: str  # http address of the Serve application
-    parts: tuple[str, ...] = ()  # what is up so far: ray, serve, scheduler
+    parts: tuple[str, ...] = ()  # which of PARTS are up so far
+
+    @property
+    def complete(self) -> bool:
+        """Whether all its parts are up."""
+        return self.parts == PARTS
 
     @property
     def alive(self) -> bool:
