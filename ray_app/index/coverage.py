@@ -7,9 +7,12 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+
 from ray_app.errors import ChecksumMismatch
+from ray_app.index.files import digest
 from ray_app.index.generation import Generation
-from ray_app.index.layout import generation_path
+from ray_app.index.layout import DOCUMENTS, generation_path
 from ray_app.records import UrlState
 from ray_app.store.catalog import Catalog
 from ray_app.store.ledger import Ledger
@@ -54,8 +57,7 @@ def coverage(ledger: Ledger, catalog: Catalog, index_root: Path, brand: str) -> 
         reasons.setdefault(state.value, {})[reason] = count
         states[state] += count
     documents = {document.url: document.content_hash for document in ledger.documents(brand)}
-    live = live_generation(catalog, index_root, brand)
-    held = live.documents() if live else {}
+    live, held = live_documents(catalog, index_root, brand)
     cycle = ledger.last_cycle(brand)
     return Coverage(
         brand=brand,
@@ -88,23 +90,28 @@ class Explained:
 
 
 def explain(ledger: Ledger, catalog: Catalog, index_root: Path, url: str, brand: str = "") -> list[Explained]:
-    """What happened to a normalised URL, be it a page, a sitemap or a robots.txt, in each brand that knows it."""
+    """What happened to a normalised URL, be it a page, a sitemap or a robots.txt, in ``brand`` or every brand."""
     told: list[tuple[UrlRow | SitemapRow, list[str]]] = []
-    for row in ledger.find(url):
-        if brand in ("", row.brand):
-            live = live_generation(catalog, index_root, row.brand)
-            indexed = url in live.documents() if live else None
-            told.append((row, story(row, ledger.aliases_of(row.brand, url), indexed)))
-    told += [(row, sitemap_story(row)) for row in ledger.find_sitemap(url) if brand in ("", row.brand)]
+    for row in ledger.find(url, brand):
+        live, held = live_documents(catalog, index_root, row.brand)
+        indexed = held.get(url) == row.content_hash if live else None
+        told.append((row, story(row, ledger.aliases_of(row.brand, url), indexed)))
+    told += [(row, sitemap_story(row)) for row in ledger.find_sitemap(url, brand)]
     return [Explained(url, row.brand, row.state, row.reason, lines, asdict(row)) for row, lines in told]
 
 
-def live_generation(catalog: Catalog, index_root: Path, brand: str) -> Generation | None:
-    """The live generation, None when nothing is published or it cannot be read."""
+def live_documents(catalog: Catalog, index_root: Path, brand: str) -> tuple[Generation | None, dict[str, str]]:
+    """The live generation and the content hash of each of its documents by URL.
+
+    None when nothing is published, or it cannot be read. Of its files only that of the documents is read whole.
+    """
     name = catalog.live(brand)
     if name is None:
-        return None
+        return None, {}
     try:
-        return Generation.open(generation_path(index_root, brand, name), verify=False)
-    except ChecksumMismatch:
-        return None
+        live = Generation.open(generation_path(index_root, brand, name), verify=False)
+        if digest(live.path / DOCUMENTS) != live.manifest.files[DOCUMENTS].sha256:
+            return None, {}
+        return live, live.documents()
+    except (ChecksumMismatch, OSError, pa.ArrowException):  # altered, or collected meanwhile
+        return None, {}

@@ -190,9 +190,10 @@ class Ledger:
             return url_rows.reopen(conn, brand, cycle, template, limit)
 
     def give_up_host(self, brand: str, cycle: Cycle, fence: int, host: str) -> int:
-        """Fails what waits for a host that is down; returns how many URLs that were. Raises LeaseLost."""
+        """Fails what waits for a host that is down; returns how many pages that were. Raises LeaseLost."""
         with self._db.write() as conn:
             lease.check(conn, brand, fence)
+            sitemap_rows.fail_host(conn, brand, cycle, host)
             return url_rows.fail_host(conn, brand, cycle, host)
 
     # -- sitemaps
@@ -234,10 +235,10 @@ class Ledger:
                 url_rows.settle_listed(conn, brand, cycle, outcome.task.url)
             return added
 
-    def find_sitemap(self, url: str) -> list[SitemapRow]:
-        """A robots.txt or sitemap in every brand that knows it."""
+    def find_sitemap(self, url: str, brand: str = "") -> list[SitemapRow]:
+        """A robots.txt or sitemap in the brand, or in every brand that knows it."""
         with self._db.read() as conn:
-            return sitemap_rows.find(conn, url)
+            return sitemap_rows.find(conn, url, brand)
 
     def sitemaps(self, brand: str) -> list[SitemapRow]:
         """The robots.txt files and sitemaps of a brand."""
@@ -275,9 +276,9 @@ class Ledger:
         rows = self._rows(select(*url_rows.shown).where(urls.c.brand == brand, urls.c.url == address(url)))
         return rows[0] if rows else None
 
-    def find(self, url: str) -> list[UrlRow]:
-        """One URL in every brand that knows it."""
-        return [row for brand in self._brands() if (row := self.url(brand, url)) is not None]
+    def find(self, url: str, brand: str = "") -> list[UrlRow]:
+        """One URL in the brand, or in every brand that knows it."""
+        return [row for name in ([brand] if brand else self._brands()) if (row := self.url(name, url)) is not None]
 
     def aliases_of(self, brand: str, url: str, limit: int = 100) -> list[str]:
         """The URLs that this one stands for, or that redirect to it."""

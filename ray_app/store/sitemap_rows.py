@@ -126,9 +126,9 @@ def rows(conn: Connection, brand: str) -> list[SitemapRow]:
     return _rows(conn, sitemaps.c.brand == brand)
 
 
-def find(conn: Connection, url: str) -> list[SitemapRow]:
-    """One of them in every brand that knows it."""
-    return _rows(conn, sitemaps.c.url == url)
+def find(conn: Connection, url: str, brand: str = "") -> list[SitemapRow]:
+    """One of them in the brand, or in every brand that knows it."""
+    return _rows(conn, and_(sitemaps.c.url == url, *([sitemaps.c.brand == brand] if brand else [])))
 
 
 def _rows(conn: Connection, where: ColumnElement[bool]) -> list[SitemapRow]:
