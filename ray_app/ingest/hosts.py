@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ray_app.records import PageOutcome
+from ray_app.records import PageOutcome, UrlState
 from ray_app.store.settle import untried
 
 # Reasons that mean that a host did not answer at all.
@@ -19,7 +19,7 @@ class HostWatch:
 
     def note(self, host: str, outcome: PageOutcome, now: float) -> None:
         """Learn from one outcome."""
-        if outcome.status:
+        if outcome.status or outcome.state is UrlState.FETCHED:  # robots.txt is read without a status of its own
             self._silent_since.pop(host, None)
             self._not_before.pop(host, None)
         elif outcome.reason in SILENT:

@@ -69,7 +69,7 @@ class Sitemap:
     entries: tuple[Listed, ...] = ()  # pages, then their alternates in other languages; of any host
     nested: tuple[Listed, ...] = ()  # further sitemaps, never this one
     problems: Mapping[str, int] = field(default_factory=dict)
-    truncated: bool = False  # there was more than the limits allow, or the file ends in the middle
+    truncated: bool = False  # a part is missing: it is over the limits, the file ends in the middle or is damaged
     kind: str = ""  # urlset, index, text, feed; "" when it is none of these
 
     @property
@@ -214,6 +214,7 @@ def _unpacked(body: bytes, found: _Found) -> bytes:
                 break
     except BodyRefused:
         found.problems["bad_gzip"] += 1
+        found.truncated = True
     else:
         found.truncated = len(text) > room or not inflater.complete
     return bytes(text[:room])
@@ -242,6 +243,7 @@ def _read_xml(text: bytes, found: _Found) -> _Found:
     if huge := _HUGE_TOKEN.search(text):
         text = text[: huge.start()]
         found.problems["huge_token"] += 1
+        found.truncated = True
     encoding = _encoding(text)
     if encoding != "utf-8":
         text = _as_utf8(text, encoding)
@@ -257,7 +259,10 @@ def _read_xml(text: bytes, found: _Found) -> _Found:
     mended.problems, mended.truncated = before + Counter(broken_xml=1), found.truncated
     reader = _XmlReader(mended)
     mended.truncated |= reader.read(_mended(_as_utf8(text, "utf-8"))) != 0 and not reader.complete
-    return mended if len(mended) >= len(found) else found
+    if len(mended) >= len(found):
+        return mended
+    found.truncated = True
+    return found
 
 
 def _as_utf8(text: bytes, encoding: str) -> bytes:
@@ -394,4 +399,5 @@ class _XmlReader:
 
     def _refuse(self, problem: str) -> None:
         self._found.problems[problem] += 1
+        self._found.truncated = True
         raise _Enough

@@ -1,6 +1,6 @@
 """What happens to fetched bodies: extraction, one Parquet part for all new texts, outcomes for the ledger.
 
-Runs in a process of its own, for parsing burns CPU; PDFs are read in yet another one (``pdf.process``).
+Runs in a process of its own, for parsing burns CPU; PDFs are read in yet another one (``extract_pdf``).
 """
 
 from __future__ import annotations
@@ -149,12 +149,16 @@ def _outcome(result: FetchResult, found: Extracted | sitemap.Sitemap, page: Page
 
 
 def _listed(outcome: PageOutcome, found: sitemap.Sitemap) -> PageOutcome:
-    """What a sitemap names; one that is none is left alone."""
+    """What a sitemap names; what is none is left alone."""
+    if found.truncated and found.kind and not found.says_something:
+        return replace(outcome, state=UrlState.FAILED, reason="truncated", detail=_told(found))
     if not found.says_something:
         return replace(outcome, state=UrlState.SKIPPED, reason="media_type", detail=_told(found))
-    return replace(outcome, listed=found.entries, links=tuple(one.url for one in found.nested), detail=_told(found))
+    reason = "truncated" if found.truncated else outcome.reason
+    nested = tuple(one.url for one in found.nested)
+    return replace(outcome, reason=reason, listed=found.entries, links=nested, detail=_told(found))
 
 
 def _told(found: sitemap.Sitemap) -> str:
     problems = [f"{reason}: {count}" for reason, count in sorted(found.problems.items())]
-    return "; ".join([*problems, *(["cut at the limit"] if found.truncated else [])])
+    return "; ".join([*problems, *(["a part of it is missing"] if found.truncated else [])])

@@ -32,7 +32,8 @@ def sitemap_story(row: SitemapRow) -> list[str]:
     because = "it was read" if row.reason == "ok" else REASONS.get(row.reason, row.reason)
     told.append(f"Its state is {row.state}: {because}.")
     if row.entries:
-        told.append(f"It names {row.entries} {'sitemaps' if row.kind == 'robots' else 'URLs'}.")
+        names = "names" if row.state is UrlState.FETCHED else "named"
+        told.append(f"It {names} {row.entries} {'sitemaps' if row.kind == 'robots' else 'URLs'}.")
     return told + ([f"Detail: {row.detail}."] if row.detail else [])
 
 

@@ -151,6 +151,19 @@ async def test_a_failing_page_is_tried_again_then_given_up(fast: Settings, store
     assert (row.state, row.status) == (UrlState.FAILED, 503)
 
 
+async def test_a_sitemap_that_is_missing_once_takes_no_text_away(fast: Settings, stores: Stores, site: Site) -> None:
+    listed = Page(b"<urlset><url><loc>/page/37</loc></url><url><loc>/page/38</loc></url></urlset>")
+    cut, stump, empty = Page(listed.body[:-45]), Page(b"<urlset>"), Page(b"<urlset/>")
+    missing, maintenance = Page(b"", status=404), Page(b"<!doctype html><title>Soon</title>Back soon.")
+    site.pages["/start"] = Page(_links("/page/39"))
+    found = []
+    for answer in (listed, missing, maintenance, listed, cut, stump, empty, empty):
+        site.pages["/sitemap.xml"] = answer
+        await crawl(fast, stores, brand(fast, site, "/start"), mode=Mode.FULL)
+        found.append(site.url("/page/38") in {document.url for document in stores.ledger.documents("acme")})
+    assert found == [True, True, False, True, True, True, True, False], "twice in a row it is believed"
+
+
 async def test_a_run_that_lost_its_lease_writes_nothing_more(fast: Settings, stores: Stores, site: Site) -> None:
     class Robbed(LocalWorkers):
         def wait(self, timeout_s: float) -> list[list[PageOutcome]]:

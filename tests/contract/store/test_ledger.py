@@ -571,6 +571,11 @@ class Mapped:
         found = [Discovery(e.url, 1, one.task.url, sitemap=one.task.url, lastmod=e.lastmod) for e in listed]
         self.run.ledger.commit_sitemap(BRAND, self.run.cycle, self.run.fence, one, found, self.run.now)
 
+    def meets(self, state: UrlState, reason: str, **more: object) -> None:
+        """That happens to the next sitemap that waits."""
+        one = outcome(self.due()[0], state, reason, **more)
+        self.run.ledger.commit_sitemap(BRAND, self.run.cycle, self.run.fence, one, [], self.run.now)
+
     def next_cycle(self, mode: Mode = Mode.DELTA) -> None:
         self.run.next_cycle(mode)
         self.read(reason="not_modified")
@@ -614,10 +619,76 @@ def test_a_sitemap_that_fails_keeps_everything(run: Run) -> None:
     mapped.read(Listed(SITE + "/a"))
     run.fetched(a="text")
     mapped.next_cycle(Mode.FULL)
-    failed = outcome(mapped.due()[0], UrlState.FAILED, "timeout")
-    run.ledger.commit_sitemap(BRAND, run.cycle, run.fence, failed, [], run.now)
+    mapped.meets(UrlState.FAILED, "timeout")
     assert run.finish().unlinked == 0
     assert run.documents() == {"/a": "text"}
+
+
+DENIED = [
+    (UrlState.GONE, "http_404"),
+    (UrlState.SKIPPED, "media_type"),
+    (UrlState.SKIPPED, "redirect"),
+    (UrlState.FETCHED, "empty"),
+]
+
+
+@pytest.mark.parametrize(("state", "reason"), DENIED)
+def test_a_sitemap_that_is_said_not_to_be_there_is_believed_the_second_time(
+    run: Run, state: UrlState, reason: str
+) -> None:
+    mapped = Mapped(run)
+    mapped.read(Listed(SITE + "/a"), etag='"m"')
+    run.fetched(a="text")
+    mapped.next_cycle(Mode.FULL)
+    mapped.meets(state, reason, status=200)
+    assert run.finish().unlinked == 0
+    assert run.documents() == {"/a": "text"}
+    run.cycle = run.ledger.open_cycle(BRAND, now=run.now, mode=Mode.FULL)
+    mapped.read(reason="not_modified")
+    assert mapped.due()[0].etag == "", "it is read anew when it is there again"
+    mapped.meets(state, reason, status=200)
+    assert run.finish().unlinked == 1
+    assert run.documents() == {}
+
+
+@pytest.mark.parametrize("reason", ["robots_unreachable", "blocked_address"])
+def test_what_says_nothing_about_a_sitemap_is_never_believed(run: Run, reason: str) -> None:
+    mapped = Mapped(run)
+    mapped.read(Listed(SITE + "/a"))
+    run.fetched(a="text")
+    for _ in range(3):
+        mapped.next_cycle(Mode.FULL)
+        mapped.meets(UrlState.SKIPPED, reason)
+    assert run.finish().unlinked == 0
+    assert run.documents() == {"/a": "text"}
+
+
+def test_a_sitemap_of_which_a_part_is_missing_keeps_what_the_rest_may_list(run: Run) -> None:
+    mapped = Mapped(run)
+    mapped.read(Listed(SITE + "/a"), Listed(SITE + "/b"))
+    run.fetched(a="1", b="2")
+    mapped.next_cycle(Mode.FULL)
+    mapped.read(Listed(SITE + "/a"), reason="truncated", etag='"cut"')
+    run.fetched(a="1")
+    assert run.finish().unlinked == 0
+    assert run.documents() == {"/a": "1", "/b": "2"}
+    run.cycle = run.ledger.open_cycle(BRAND, now=run.now, mode=Mode.FULL)
+    mapped.read(reason="not_modified")
+    assert mapped.due()[0].etag == "", "a part is not worth confirming"
+    mapped.read(Listed(SITE + "/a"))
+    run.fetched(a="1")
+    assert run.finish().unlinked == 1
+
+
+def test_a_sitemap_that_never_listed_anything_may_be_missing(run: Run) -> None:
+    run.seed("/", "/b")
+    run.fetched(**{"": "0", "b": "1"})
+    run.next_cycle(Mode.FULL)
+    mapped = Mapped(run)
+    mapped.meets(UrlState.GONE, "http_404", status=404)
+    run.seed("/")
+    run.fetched(**{"": "0"})
+    assert run.finish().unlinked == 1
 
 
 def test_a_sitemap_that_will_be_tried_again_waits(run: Run) -> None:
@@ -626,6 +697,23 @@ def test_a_sitemap_that_will_be_tried_again_waits(run: Run) -> None:
     run.ledger.commit_sitemap(BRAND, run.cycle, run.fence, again, [], run.now)
     ((task, due_at),) = run.ledger.sitemaps_due(BRAND, run.cycle, 10)
     assert (task.attempts, due_at) == (1, 77.0)
+    (row,) = (one for one in run.ledger.sitemaps(BRAND) if one.kind == "sitemap")
+    mapped.meets(UrlState.QUEUED, "host_down", retry_at=88.0, fetched_at=0.0)
+    ((task, due_at),) = run.ledger.sitemaps_due(BRAND, run.cycle, 10)
+    assert (task.attempts, due_at) == (1, 88.0), "nothing was sent, so nothing failed"
+    assert mapped.run.ledger.find_sitemap(row.url)[0].fetched_at == row.fetched_at
+
+
+def test_the_sitemaps_of_a_host_that_is_down_are_given_up_with_it(run: Run) -> None:
+    mapped = Mapped(run)
+    mapped.meets(UrlState.QUEUED, "host_down", retry_at=88.0)
+    elsewhere = FetchTask(BRAND, "https://other.example/map.xml", 1, kind=Kind.SITEMAP)
+    run.ledger.add_sitemaps(BRAND, run.cycle, [elsewhere], run.fence)
+    run.ledger.give_up_host(BRAND, run.cycle, run.fence, HOST)
+    assert [task.url for task in mapped.due()] == [elsewhere.url]
+    assert {(row.state, row.reason) for row in run.ledger.find_sitemap(SITE + "/map.xml")} == {
+        (UrlState.FAILED, "host_down")
+    }
 
 
 # -- reading

@@ -107,3 +107,7 @@ def test_a_sitemap() -> None:
         "and answered 200. Its state is fetched: it was read. It names 7 URLs. "
         "Detail: 2 of its entries lie outside the scope."
     )
+    gone = " ".join(sitemap_story(replace(row, state=UrlState.GONE, reason="http_404", status=404)))
+    assert "It named 7 URLs." in gone
+    part = " ".join(sitemap_story(replace(row, reason="truncated")))
+    assert "only a part of it could be read" in part

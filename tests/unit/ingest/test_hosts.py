@@ -34,6 +34,13 @@ def test_any_answer_shows_that_it_lives() -> None:
     assert watch.given_up(159.0) == []
 
 
+def test_a_robots_txt_that_was_read_shows_that_it_lives() -> None:
+    watch = HostWatch(give_up_s=100.0)
+    watch.note(HOST, SILENT, 0.0)
+    watch.note(HOST, outcome(UrlState.FETCHED, "ok"), 50.0)
+    assert watch.given_up(101.0) == []
+
+
 def test_reasons_of_our_own_say_nothing_about_it() -> None:
     watch = HostWatch(give_up_s=1.0)
     watch.note(HOST, outcome(UrlState.SKIPPED, "robots"), 0.0)

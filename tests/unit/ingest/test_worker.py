@@ -169,8 +169,16 @@ def test_a_sitemap_gives_its_entries(worker: PageWorker, pages: PageStore, brand
     task = FetchTask("b", "https://x.org/sitemap.xml", kind=Kind.SITEMAP)
     index = b"<sitemapindex><sitemap><loc>/s.xml</loc></sitemap></sitemapindex>"
     none = b"<!doctype html><p>Not found"
-    results = [replace(fetched(one), task=task) for one in (body, index, none)]
-    listed, nested, missing = worker.process(brand, results)
+    results = [replace(fetched(one), task=task) for one in (body, index, none, body[:-12], body[:20])]
+    listed, nested, missing, cut, stump = worker.process(brand, results)
+    assert (listed.reason, nested.reason, cut.reason, cut.detail) == (
+        "ok",
+        "ok",
+        "truncated",
+        "broken_xml: 1; a part of it is missing",
+    )
+    assert cut.listed == listed.listed
+    assert (stump.state, stump.reason) == (UrlState.FAILED, "truncated"), "it is a sitemap, but nobody knows of what"
     assert listed.listed == (Listed("https://x.org/a", 1735689600.0),)
     assert nested.links == ("https://x.org/s.xml",)
     assert (missing.state, missing.reason) == (UrlState.SKIPPED, "media_type")
