@@ -106,7 +106,7 @@ class GenerationFigures(Protocol):
 
 class LedgerFigures(Protocol):
     def counts(self, brand: str) -> Mapping[tuple[Any, str], int]:
-        """URLs of a brand by (state, reason)."""
+        """URLs of a brand by (state, reason), perhaps as of a moment ago."""
 
 
 class CatalogFigures(Protocol):
@@ -124,7 +124,10 @@ class TaskFigures(Protocol):
 
 
 class LedgerCollector(Collector):
-    """Reads the true figures from SQL at each scrape, so that they are right whatever process is asked."""
+    """Asks the store at each scrape, so that the figures are right whatever process is asked.
+
+    ``ledger`` had better remember what it said (``store.recent``): scrapes are frequent, and counting takes long.
+    """
 
     def __init__(self, ledger: LedgerFigures, catalog: CatalogFigures, tasks: TaskFigures) -> None:
         self._ledger = ledger

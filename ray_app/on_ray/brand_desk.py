@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -12,19 +13,21 @@ from ray_app.config import Settings
 from ray_app.index.coverage import Coverage, coverage, explain
 from ray_app.ingest.urls import normalise
 from ray_app.on_ray.targets import known
+from ray_app.store.recent import Counts, RecentCounts
 from ray_app.store.stores import Stores
 
 
 class BrandDesk:
     """See api.ports.BrandService."""
 
-    def __init__(self, settings: Settings, stores: Stores) -> None:
+    def __init__(self, settings: Settings, stores: Stores, recent: RecentCounts) -> None:
         self._settings = settings
         self._stores = stores
+        self._recent = recent
 
     async def brands(self) -> Sequence[BrandInfo]:
         """Every known brand, by name."""
-        return await asyncio.to_thread(self._brands)
+        return await asyncio.to_thread(brand_infos, self._settings, self._stores, self._recent.counts)
 
     async def coverage(self, brand: str) -> Mapping[str, Any]:
         """See api.ports.BrandService."""
@@ -43,22 +46,25 @@ class BrandDesk:
         told = explain(self._stores.ledger, self._stores.catalog, self._stores.index_root, url, brand)
         return {name: getattr(told[0], name) for name in ("url", "brand", "state", "reason", "story")} if told else None
 
-    def _brands(self) -> list[BrandInfo]:
-        pointers = self._stores.catalog.pointers()
-        configs = known(self._settings, self._stores.catalog)
-        return [self._info(name, configs[name].title, pointers.get(name, "")) for name in sorted(configs)]
 
-    def _info(self, name: str, title: str, generation: str) -> BrandInfo:
-        urls: dict[str, int] = {}
-        for (state, _), count in self._stores.ledger.counts(name).items():
-            urls[str(state)] = urls.get(str(state), 0) + count
-        live = next((g for g in self._stores.catalog.generations(name) if g.generation == generation), None)
-        return BrandInfo(
-            name=name,
-            title=title,
-            generation=generation,
-            documents=live.documents if live else 0,
-            chunks=live.chunks if live else 0,
-            published_at=live.created_at if live else None,
-            urls=urls,
-        )
+def brand_infos(settings: Settings, stores: Stores, counts: Callable[[str], Counts] | None = None) -> list[BrandInfo]:
+    """Every known brand, by name, with what was crawled and what is published. ``counts``: those of the ledger."""
+    configs, pointers = known(settings, stores.catalog), stores.catalog.pointers()
+    counted = counts or stores.ledger.counts
+    return [_info(stores, name, configs[name].title, pointers.get(name, ""), counted(name)) for name in sorted(configs)]
+
+
+def _info(stores: Stores, name: str, title: str, generation: str, counts: Counts) -> BrandInfo:
+    urls: Counter[str] = Counter()
+    for (state, _), count in counts.items():
+        urls[str(state)] += count
+    live = next((g for g in stores.catalog.generations(name) if g.generation == generation), None)
+    return BrandInfo(
+        name=name,
+        title=title,
+        generation=generation,
+        documents=live.documents if live else 0,
+        chunks=live.chunks if live else 0,
+        published_at=live.created_at if live else None,
+        urls=dict(urls),
+    )

@@ -32,6 +32,7 @@ from ray_app.on_ray.brand_desk import BrandDesk
 from ray_app.on_ray.targets import Target, resolve
 from ray_app.records import Question, TaskState
 from ray_app.schedule.runner import JobBoard
+from ray_app.store.recent import RecentCounts
 from ray_app.store.stores import Stores, open_stores
 
 log = get_logger(__name__)
@@ -80,10 +81,11 @@ class Backend:
     def services(self) -> Services:
         """What ``create_app`` needs."""
         metrics = Metrics(__version__)
-        metrics.registry.register(LedgerCollector(self.stores.ledger, self.stores.catalog, self.stores.tasks))
+        recent = RecentCounts(self.stores.ledger)
+        metrics.registry.register(LedgerCollector(recent, self.stores.catalog, self.stores.tasks))
         return Services(
             answers=self.answerer,
-            brands=BrandDesk(self.settings, self.stores),
+            brands=BrandDesk(self.settings, self.stores, recent),
             tasks=self.tasks,
             health=HealthDesk(self),
             metrics=metrics,
