@@ -12,7 +12,7 @@ from ray_app.errors import Interrupted
 from ray_app.ingest.brands import BrandConfig
 from ray_app.ingest.frontier import Frontier
 from ray_app.ingest.hosts import SILENT
-from ray_app.ingest.ports import PageWorkers
+from ray_app.ingest.ports import EXTRACTOR_VERSION, PageWorkers
 from ray_app.observe.log import get_logger
 from ray_app.records import Kind, PageOutcome, UrlState
 from ray_app.store.lease import Lease
@@ -44,6 +44,7 @@ class CrawlReport:
     bytes: int = 0  # received on the wire
     seconds: float = 0.0
     complete: bool = False  # nothing due was left
+    answered: bool = False  # a page, a sitemap or a robots.txt came, whatever its status
     reasons: dict[str, int] = field(default_factory=dict)
 
     def as_dict(self) -> dict[str, object]:
@@ -51,6 +52,7 @@ class CrawlReport:
 
     def count(self, outcome: PageOutcome) -> None:
         """Add one outcome; a URL that will be tried again is not handled yet."""
+        self.answered |= bool(outcome.status) or outcome.state is UrlState.FETCHED
         if outcome.state is UrlState.QUEUED:
             return
         self.bytes += outcome.bytes_received
@@ -72,7 +74,7 @@ class CrawlReport:
     def silence(self) -> str:
         """What is wrong when nothing answered at all, in words; empty when something did, or nothing was asked."""
         why = {key.partition("/")[2] for key in self.reasons}
-        if not why or why - SILENT:
+        if self.answered or not why or why - SILENT:
             return ""
         return f"Nothing at the site answered ({', '.join(sorted(why))}). What was known of it is kept."
 
@@ -126,7 +128,7 @@ class Crawler:
         self._stop = stop or self._stop
         try:
             while True:
-                cycle = self._ledger.open_cycle(self._config.name, self._clock(), lease.fence, mode)
+                cycle = self._ledger.open_cycle(self._config.name, self._clock(), lease.fence, mode, EXTRACTOR_VERSION)
                 report = self._run_cycle(cycle, lease, also)
                 if not cycle.resumed or cycle.mode in (mode, Mode.FULL):
                     return report

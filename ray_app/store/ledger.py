@@ -10,6 +10,7 @@ Which URLs a cycle is about depends on its mode; what it finds on its way joins 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence, Set
+from dataclasses import replace
 from itertools import islice
 from typing import Any
 
@@ -58,9 +59,12 @@ class Ledger:
 
     # -- cycles
 
-    def open_cycle(self, brand: str, now: float, fence: int | None = None, mode: Mode = Mode.DELTA) -> Cycle:
+    def open_cycle(
+        self, brand: str, now: float, fence: int | None = None, mode: Mode = Mode.DELTA, extractor: int = 0
+    ) -> Cycle:
         """The unfinished cycle of the brand, whatever its mode, or else a new one.
 
+        A delta cycle comes to every text that another ``extractor`` made, whatever visits and sitemaps say.
         Raises LeaseLost when a ``fence`` is given and old.
         """
         with self._db.write() as conn:
@@ -68,11 +72,11 @@ class Ledger:
                 lease.check(conn, brand, fence)
             last = _last_cycle(conn, brand)
             if last is not None and last.finished_at is None:
-                return Cycle(last.number, last.started_at, None, resumed=True, mode=last.mode, dropped=last.dropped)
+                return replace(last, resumed=True, extractor=extractor)
             number = 1 if last is None else last.number + 1
             row = {"brand": brand, "number": number, "started_at": now, "mode": mode.value}
             conn.execute(insert(conn, cycles).values(row))
-            cycle = Cycle(number, now, None, mode=mode)
+            cycle = Cycle(number, now, None, mode=mode, extractor=extractor)
             url_rows.begin(conn, brand, cycle, now)
             sitemap_rows.begin(conn, brand, cycle)
             return cycle

@@ -77,6 +77,7 @@ class Cycle:
     resumed: bool = False  # an earlier run began it
     mode: Mode = Mode.DELTA
     dropped: int = 0  # links over the cap of known URLs, which were not recorded
+    extractor: int = 0  # version of the extraction that reads its pages; 0: whichever made the stored texts
 
 
 @dataclass(frozen=True, slots=True)

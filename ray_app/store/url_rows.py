@@ -15,6 +15,7 @@ from sqlalchemy import (
     and_,
     bindparam,
     case,
+    false,
     func,
     literal_column,
     not_,
@@ -155,9 +156,16 @@ def begin(conn: Connection, brand: str, cycle: Cycle, now: float) -> None:
     else:
         old = or_(urls.c.revisit_at <= now, failed, urls.c.state == UrlState.QUEUED.value)
         newer = and_(urls.c.fetched_at > 0, urls.c.lastmod > urls.c.fetched_at)
-        wanted = and_(or_(old, newer), not_(judged))
+        wanted = and_(or_(old, newer, _by_another_extractor(cycle)), not_(judged))
     due = {"cycle_due": cycle.number, "attempts": 0, "due_at": 0.0}
     conn.execute(update(urls).where(urls.c.brand == brand, wanted).values(**due))
+
+
+def _by_another_extractor(cycle: Cycle) -> ColumnElement[bool]:
+    """Stored texts that this cycle's extraction did not make: it may make others of the same pages."""
+    if not cycle.extractor:
+        return false()
+    return and_(urls.c.page_part.is_not(None), urls.c.extractor != cycle.extractor)
 
 
 def settle_listed(conn: Connection, brand: str, cycle: Cycle, sitemap: str) -> int:
@@ -172,6 +180,7 @@ def settle_listed(conn: Connection, brand: str, cycle: Cycle, sitemap: str) -> i
         urls.c.depth > 0,  # start URLs are looked at in every crawl
         urls.c.lastmod > 0,
         urls.c.lastmod <= urls.c.fetched_at,
+        not_(_by_another_extractor(cycle)),
     )
     done = {"reason": "lastmod", "cycle_done": cycle.number, "cycle_due": 0}
     return conn.execute(update(urls).where(unchanged).values(**done)).rowcount

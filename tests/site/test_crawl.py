@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from dataclasses import replace
 
 import pytest
 from crawling import brand, crawl
 from local_workers import LocalWorkers
+from sqlalchemy import update
 
 from ray_app.config import Settings
 from ray_app.errors import LeaseLost
 from ray_app.ingest.crawl import CrawlReport
-from ray_app.records import FetchTask, PageOutcome, UrlState
+from ray_app.records import FetchTask, Kind, PageOutcome, UrlState
 from ray_app.store.ledger import Holder, Mode
+from ray_app.store.schema import urls
 from ray_app.store.stores import Stores
 from ray_app.store.story import story
 from ray_app.testing.site import Page, Site, linked_pages
@@ -164,6 +167,19 @@ async def test_a_sitemap_that_is_missing_once_takes_no_text_away(fast: Settings,
     assert found == [True, True, False, True, True, True, True, False], "twice in a row it is believed"
 
 
+async def test_texts_of_an_older_extraction_are_read_anew(fast: Settings, stores: Stores, site: Site) -> None:
+    listed = b"<urlset><url><loc>/page/38</loc><lastmod>2020-01-01</lastmod></url></urlset>"
+    site.pages |= {"/start": Page(_links("/page/39")), "/sitemap.xml": Page(listed)}
+    await crawl(fast, stores, brand(fast, site, "/start"))
+    await crawl(fast, stores, brand(fast, site, "/start"))
+    assert site.count("/page/38") == 1, "its sitemap says that it has not changed"
+    with stores.db.write() as conn:
+        conn.execute(update(urls).values(extractor=0))
+    await crawl(fast, stores, brand(fast, site, "/start"))
+    await crawl(fast, stores, brand(fast, site, "/start"))
+    assert site.count("/page/38") == 2
+
+
 async def test_a_run_that_lost_its_lease_writes_nothing_more(fast: Settings, stores: Stores, site: Site) -> None:
     class Robbed(LocalWorkers):
         def wait(self, timeout_s: float) -> list[list[PageOutcome]]:
@@ -194,6 +210,26 @@ def test_a_url_that_will_be_tried_again_does_not_count_as_handled() -> None:
 )
 def test_a_site_that_never_answered_is_told(reasons: dict[str, int], silent: bool) -> None:
     assert bool(CrawlReport("acme", reasons=reasons).silence) == silent
+
+
+SITEMAP = FetchTask("acme", "http://a/sitemap.xml", kind=Kind.SITEMAP)
+
+
+@pytest.mark.parametrize(
+    ("other", "silent"),
+    [
+        (PageOutcome(SITEMAP, UrlState.FETCHED, "not_modified", status=304), False),
+        (PageOutcome(SITEMAP, UrlState.GONE, "http_404", status=404), False),
+        (PageOutcome(replace(SITEMAP, kind=Kind.ROBOTS), UrlState.FETCHED, "ok"), False),
+        (PageOutcome(FetchTask("acme", "http://a/b"), UrlState.QUEUED, "http_5xx", status=500), False),
+        (PageOutcome(SITEMAP, UrlState.QUEUED, "timeout"), True),
+    ],
+)
+def test_a_site_of_which_anything_answered_is_not_silent(other: PageOutcome, silent: bool) -> None:
+    report = CrawlReport("acme")
+    report.count(other)
+    report.count(PageOutcome(FetchTask("acme", "http://a/"), UrlState.FAILED, "timeout"))
+    assert bool(report.silence) == silent
 
 
 def _links(*urls: str) -> bytes:

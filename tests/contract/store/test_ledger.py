@@ -624,6 +624,33 @@ def test_a_sitemap_that_fails_keeps_everything(run: Run) -> None:
     assert run.documents() == {"/a": "text"}
 
 
+def test_texts_of_another_extraction_are_read_anew_whatever_visits_and_sitemaps_say(run: Run) -> None:
+    mapped = Mapped(run)
+    mapped.read(*(Listed(f"{SITE}/{name}", 5.0) for name in ("new", "old")), Listed(SITE + "/none", 5.0))
+    versions = {"new": 2, "old": 1}
+    for task in run.due():
+        name = task.url.removeprefix(SITE + "/")
+        gives_text = name in versions
+        run.commit(ok(task, name, extractor=versions[name]) if gives_text else outcome(task, UrlState.FETCHED, "empty"))
+    run.now = 40 * 86_400.0
+    for extractor, wanted in ((2, {SITE + "/old"}), (0, set())):
+        run.finish()
+        run.cycle = run.ledger.open_cycle(BRAND, run.now, mode=Mode.DELTA, extractor=extractor)
+        mapped.read(reason="not_modified")
+        mapped.read(reason="not_modified")
+        assert {task.url for task in run.due()} - {SITE + "/none"} == wanted
+        for task in run.due():
+            run.commit(outcome(task, UrlState.FETCHED, "not_modified"))
+    run.now += 86_400.0  # a visit is not due for days
+    run.finish()
+    run.cycle = run.ledger.open_cycle(BRAND, run.now, mode=Mode.DELTA, extractor=2)
+    again = run.ledger.open_cycle(BRAND, run.now, mode=Mode.DELTA, extractor=3)
+    assert (again.resumed, again.extractor) == (True, 3)
+    mapped.read(reason="not_modified")
+    mapped.read(reason="not_modified")
+    assert {task.url for task in run.due()} - {SITE + "/none"} == {SITE + "/old"}
+
+
 DENIED = [
     (UrlState.GONE, "http_404"),
     (UrlState.SKIPPED, "media_type"),

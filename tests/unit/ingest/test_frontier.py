@@ -148,6 +148,20 @@ def test_a_silent_host_is_given_up(ledger: Ledger) -> None:
     assert crawl.frontier.next_due() is None
 
 
+def test_a_silent_host_of_sitemaps_alone_is_given_up_too(ledger: Ledger) -> None:
+    crawl = Crawl(ledger, sitemaps=True)
+    ((robots,),) = crawl.take()
+    named = tuple(f"https://maps.example/{n}.xml" for n in range(9))
+    crawl.frontier.commit([[PageOutcome(robots, UrlState.FETCHED, "ok", links=named)]], 10.0)
+    silent = [[PageOutcome(t, UrlState.QUEUED, "timeout", retry_at=20.0) for t in batch] for batch in crawl.take()]
+    crawl.frontier.commit(silent[:1], 10.0)
+    crawl.frontier.commit(silent[1:], 61.0)
+    assert [row.reason for row in ledger.sitemaps("acme") if row.kind == "sitemap"] == ["host_down"] * 9
+    ((start,),) = crawl.take(now=62.0)
+    crawl.page(start, now=62.0)
+    assert crawl.frontier.next_due() is None
+
+
 def test_redirects_end_at_the_cap_and_never_leave_encryption(ledger: Ledger) -> None:
     crawl = Crawl(ledger)
     ((start,),) = crawl.take()
