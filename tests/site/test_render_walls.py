@@ -140,12 +140,13 @@ class TestWalls:
                 assert os.readlink(f"/proc/{process.pid}/ns/net") != os.readlink("/proc/self/ns/net")  # noqa: PTH115
             assert ("--no-sandbox" in process.cmdline()) != permitted.sandbox
 
-    async def test_a_required_sandbox_that_cannot_be_had(self, monkeypatch: pytest.MonkeyPatch) -> None:
+    @pytest.mark.parametrize("user", [0, 1000])
+    async def test_a_required_sandbox_that_cannot_be_had(self, monkeypatch: pytest.MonkeyPatch, user: int) -> None:
         async def nothing() -> dict[str, bool]:
             return {}
 
         monkeypatch.setattr(browser, "_probe", nothing)
-        monkeypatch.setattr(os, "geteuid", lambda: 0)
+        monkeypatch.setattr(os, "geteuid", lambda: user)
         assert await find_walls(SETTINGS) == Walls()
         with pytest.raises(ConfigError):
             await find_walls(SETTINGS.model_copy(update={"sandbox": "require"}))
@@ -180,6 +181,19 @@ class TestProcesses:
             assert chromium(kit).pid != first.pid
         await kit.renderer.close()
         assert set(temporary()) <= before
+
+    @pytest.mark.parametrize("victim", ["pid", "_driver"])
+    async def test_one_that_stands_still_between_two_pages_is_replaced(
+        self, kit: Kit, monkeypatch: pytest.MonkeyPatch, victim: str
+    ) -> None:
+        monkeypatch.setattr(browser, "CONTEXT_S", 2.0)
+        await kit.render("/scripted/shell")
+        first = chromium(kit)
+        os.kill(getattr(first, victim), signal.SIGSTOP)
+        async with asyncio.timeout(20):
+            result = await kit.render("/scripted/shell")
+        assert result.detail.startswith("Rendered")
+        assert not is_there(first.pid)
 
     @pytest.mark.parametrize("victim", ["pid", "_driver"])
     async def test_a_page_whose_browser_dies_is_tried_again(self, kit: Kit, victim: str) -> None:

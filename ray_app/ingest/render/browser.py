@@ -38,6 +38,7 @@ log = get_logger(__name__)
 NAMES: Final = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
 START_S = 30.0  # a cold start on a busy machine takes 5
 CLOSE_S = 5.0  # then it is killed
+CONTEXT_S = 15.0  # likewise, when it has not begun a page by then; a busy machine takes 1
 PROBE_S = 10.0
 WATCH_S = 0.25  # between two looks at its memory; a script writes about 1 GB in that time, which the kernel bounds
 BLAME_SHARE = 0.1  # of the memory; when no page has that much, it is the browser that has grown
@@ -99,6 +100,7 @@ class Chromium:
         self._memory = memory_mb << 20
         self._driver = psutil.Process(pid).ppid()  # Playwright's, which started it and talks to it
         self._profile = _profile(pid)
+        self._killed = False  # by us; it takes a moment to die
         self._watch = asyncio.create_task(self._watch_memory())
 
     @classmethod
@@ -115,19 +117,32 @@ class Chromium:
 
     @property
     def alive(self) -> bool:
-        return self._browser.is_connected() and _is_running(self._driver) and _is_running(self.pid)
+        return not self._killed and self._browser.is_connected() and _is_running(self._driver) and _is_running(self.pid)
 
     @contextlib.asynccontextmanager
     async def context(self, user_agent: str) -> AsyncIterator[BrowserContext]:
         """A fresh one for the block, that has nothing of any other. Playwright's errors become BrowserGone."""
         try:
-            context = await self._new_context(user_agent)
+            context = await self._begin(user_agent)
             try:
                 yield context
             finally:
                 await self._end(context)
         except Error as error:
             raise BrowserGone(hint=first_line(error)) from None
+
+    async def _begin(self, user_agent: str) -> BrowserContext:
+        """Open one; a browser that cannot is killed, for no page will get one from it. Raises BrowserGone, Error."""
+        try:
+            async with asyncio.timeout(CONTEXT_S):
+                return await self._new_context(user_agent)
+        except TimeoutError:
+            log.warning("browser_hangs")
+            self.kill()
+            raise BrowserGone(hint=f"It stood still for {CONTEXT_S:g} seconds.") from None
+        except Error:  # it is about to end, or has ended and Playwright has not noticed
+            self.kill()
+            raise
 
     async def _end(self, context: BrowserContext) -> None:
         """Close it; a browser that cannot even do that is killed, for it would go on with what it does."""
@@ -158,6 +173,7 @@ class Chromium:
 
     def kill(self) -> None:
         """End it and its driver at once, whatever state they are in."""
+        self._killed = True
         for process in (*_tree(self.pid), *_tree(self._driver)):
             _kill(process)
 
@@ -209,8 +225,11 @@ async def find_walls(settings: RenderSettings) -> Walls:
     """The walls that this system permits. Raises ConfigError when the sandbox is required and cannot be had."""
     permits = await _probe() if sys.platform == "linux" else {}
     uid = BROWSER_UID if os.geteuid() == 0 and permits.get("uid") else 0
-    if settings.sandbox == "require" and os.geteuid() == 0 and not uid:
-        raise ConfigError("Chromium has no sandbox when it runs as root.", hint="Run as another user.")
+    if settings.sandbox == "require" and sys.platform == "linux" and not permits.get("sandbox"):
+        raise ConfigError(
+            "Chromium's sandbox cannot be had: it takes user namespaces, and a user who is not root.",
+            hint="Run where they are permitted, or set BACKLINE_RENDER__SANDBOX=auto, or render: off for the brand.",
+        )
     sandbox = settings.sandbox == "require" or (settings.sandbox == "auto" and bool(permits.get("sandbox")))
     walls = Walls(no_network=bool(permits.get("no_network")), uid=uid, sandbox=sandbox)
     if not (walls.no_network and walls.sandbox):

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 log = get_logger(__name__)
 
 HTML: Final = ("text/html", "application/xhtml+xml")
-TRIES = 2  # a browser may end under a page because of another one
+TRIES = 3  # a browser may end under a page because of another one, and the next try meet it before it is known dead
 CACHE_S = 600.0  # how long a script is believed; a crawl renders hundreds of pages in that time
 CACHE_BYTES = 64 * 2**20  # of scripts, of all sites; a bundle has 1-5 MB
 ENTRY_BYTES = 2_048  # what an entry takes beside its body
