@@ -46,9 +46,10 @@ TARGETS = ("driver", "scraper", "scraper", "extractor", "extractor", "pdf")
 class Fire:
     """Kills processes below ``roots`` and counts them by target."""
 
-    def __init__(self, folder: Path, draw: random.Random) -> None:
+    def __init__(self, folder: Path, seed: int) -> None:
         self._folder = folder
-        self._draw = draw
+        self.seed = seed
+        self._draw = random.Random(seed)
         self.kills: Counter[str] = Counter()
 
     def arm(self, point: str, count: int) -> None:
@@ -171,7 +172,7 @@ def crawl_calmly(field: Battlefield, brand: str) -> list[Snapshot]:
 
 def crawl_under_fire(field: Battlefield, fire: Fire, brand: str, mode: str, points: list[str], gap_s: float) -> None:
     """One crawl to its end: ``points`` are armed one after the other, then processes are shot about every ``gap_s``."""
-    draw = random.Random(f"{brand}{mode}")
+    draw = random.Random(f"{fire.seed}{brand}{mode}")  # of its own: how often Fire draws depends on the clock
     deadline = time.monotonic() + CRAWL_S
     before = field.finished_cycles(brand)
     driver, started = field.crawl(brand, mode), time.monotonic()
@@ -208,8 +209,7 @@ def crawl_under_fire(field: Battlefield, fire: Fire, brand: str, mode: str, poin
 
 def run(kills: int, seed: int, points: list[str], folder: Path) -> Counter[str]:
     """Crawl until ``kills`` processes were killed. Raises AssertionError when a result differs."""
-    draw = random.Random(seed)
-    fire = Fire(folder, draw)
+    fire = Fire(folder, seed)
     field = Battlefield(folder)
     try:
         calm = crawl_calmly(field, "calm")

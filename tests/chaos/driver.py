@@ -1,4 +1,4 @@
-"""One crawl of one brand, as `backline crawl` runs it, on the cluster that CHAOS_CLUSTER names.
+"""One crawl of one brand, as `backline crawl` runs it, on the cluster that BACKLINE_RAY__ADDRESS names.
 
 python driver.py BRAND START-URL MODE     prints the report as one JSON line
 """

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import signal
@@ -11,6 +12,7 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
 
+import psutil
 import pytest
 import ray
 
@@ -91,23 +93,21 @@ def test_the_vector_owner_comes_back_after_a_kill(cluster: Settings, stores: Sto
 
 
 def test_killed_workers_lose_nothing(cluster: Settings, stores: Stores, site: DemoSite) -> None:
-    config = brand(cluster, site, "wounded")
+    config = brand(cluster, site, "wounded").model_copy(update={"rate": 15.0})  # slowly, or it is over before
     scraper = fetch_actor(cluster, 0)
+    ray.get(scraper.__ray_ready__.remote())
     stop, killed = threading.Event(), Counter[str]()
 
     def kill_now_and_then() -> None:
-        for turn in range(4):
-            if stop.wait(0.7):
-                return
-            wanted = ("scraper:", "extractor:")[turn % 2]
-            try:
-                name = next(name for name in ray.util.list_named_actors() if name.startswith(wanted))
-                os.kill(pid_of(ray.get_actor(name, namespace=cluster.ray.namespace)), signal.SIGKILL)
-                killed[wanted] += 1
-            except StopIteration:
-                continue
-            except (ValueError, ray.exceptions.RayActorError, ProcessLookupError):
-                continue  # not made yet, or just dead
+        """Each kind in turn, when there is one."""
+        while not stop.wait(0.7) and killed.total() < 4:
+            wanted = ("ray::FetchActor", "ray::ExtractActor")[killed.total() % 2]
+            for process in psutil.Process().children(recursive=True):
+                with contextlib.suppress(psutil.NoSuchProcess):  # it ended by itself just now
+                    if process.cmdline()[:1] and process.cmdline()[0].startswith(wanted):
+                        process.kill()
+                        killed[wanted] += 1
+                        break
 
     killer = threading.Thread(target=kill_now_and_then)
     killer.start()
@@ -116,7 +116,7 @@ def test_killed_workers_lose_nothing(cluster: Settings, stores: Stores, site: De
     finally:
         stop.set()
         killer.join()
-    assert set(killed) == {"scraper:", "extractor:"}, "without kills this proves nothing"
+    assert len(killed) == 2, f"only {dict(killed)} were killed"
     assert result.crawl and result.crawl.complete
     states = {row.url.rsplit("/", 1)[-1]: row.state for row in stores.ledger.urls("wounded")}
     reference = {row.url.rsplit("/", 1)[-1]: row.state for row in stores.ledger.urls("pellandine")}

@@ -262,12 +262,15 @@ class TestRobots:
         site.pages["/moved-robots"] = Page(b"User-agent: *\nDisallow: /ok\n")
         assert (await fetch(fetcher, site, "/ok")).reason == reason
 
-    async def test_five_redirects_are_followed_the_sixth_allows_all(self, fetcher: Fetcher, site: Site) -> None:
-        for hop in range(6):
+    @pytest.mark.parametrize(("redirects", "reason"), [(5, "robots"), (6, "ok")])
+    async def test_five_redirects_are_followed_the_sixth_allows_all(
+        self, fetcher: Fetcher, site: Site, redirects: int, reason: str
+    ) -> None:
+        for hop in range(1, redirects):
             site.pages[f"/hop{hop}"] = Page(status=301, headers={"Location": f"/hop{hop + 1}"})
-        site.pages["/hop4"] = Page(b"User-agent: *\nDisallow: /\n")
-        site.pages["/robots.txt"] = Page(status=301, headers={"Location": "/hop0"})
-        assert (await fetch(fetcher, site, "/ok")).reason == "robots"
+        site.pages[f"/hop{redirects}"] = Page(b"User-agent: *\nDisallow: /\n")
+        site.pages["/robots.txt"] = Page(status=301, headers={"Location": "/hop1"})
+        assert (await fetch(fetcher, site, "/ok")).reason == reason
 
     async def test_a_broken_one_forbids_all(
         self, fetcher: Fetcher, site: Site, monkeypatch: pytest.MonkeyPatch
