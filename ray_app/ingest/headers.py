@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from email.utils import parsedate_to_datetime
 
 from ray_app.errors import BadUrl
+from ray_app.ingest.robots import product_token
 from ray_app.ingest.urls import normalise, path_of
 
 HTML = frozenset(("text/html", "application/xhtml+xml"))
@@ -70,7 +71,7 @@ def retry_after(value: str, now: float, cap_s: float) -> float | None:
 
 def robots_tag(values: Iterable[str], user_agent: str) -> tuple[bool, bool]:
     """(noindex, nofollow) of X-Robots-Tag headers, heeding those for all crawlers and those for ``user_agent``."""
-    ours = user_agent.partition("/")[0].strip().lower()
+    ours = product_token(user_agent).lower()
     found: set[str] = set()
     for value in values:
         listening = True

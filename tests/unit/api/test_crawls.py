@@ -24,6 +24,10 @@ async def test_why(client):
         ("/v1/brands/acme/why", {"url": "ftp://x.example/"}, 422, "bad-url"),
         ("/v1/brands/acme/why", {"url": "x" * 3_000}, 422, "invalid-request"),
         ("/v1/brands/acme/why", {}, 422, "invalid-request"),
+        ("/v1/brands/acme/why", {"url": "https://x.example/\0"}, 422, "invalid-request"),
+        ("/v1/brands/%00/why", {"url": "https://x.example/"}, 422, "invalid-request"),
+        ("/v1/brands/a%00/coverage", {}, 422, "invalid-request"),
+        (f"/v1/brands/{'x' * 65}/coverage", {}, 422, "invalid-request"),
     ],
 )
 async def test_what_cannot_be_told_is_a_problem(client, path, params, status, kind):

@@ -85,6 +85,20 @@ def test_robots_tag(values: list[str], expected: tuple[bool, bool]) -> None:
     assert headers.robots_tag(values, "Backline/0.1") == expected
 
 
+@pytest.mark.parametrize(
+    "user_agent",
+    [
+        "Backline",
+        "Backline (+https://example.com/bot)",
+        "Backline/0.1 (+https://example.com/bot)",
+        "Mozilla/5.0 (compatible; Backline/0.1; +https://example.com/bot)",
+    ],
+)
+def test_robots_tag_knows_us_by_the_name_that_robots_txt_does(user_agent: str) -> None:
+    assert headers.robots_tag(["backline: noindex"], user_agent) == (True, False)
+    assert headers.robots_tag(["mozilla: noindex"], user_agent) == (False, False)
+
+
 def test_validators_that_cannot_be_stored_are_dropped() -> None:
     assert headers.validator('W/"abc"') == 'W/"abc"'
     assert headers.validator("a" * 600) == ""
