@@ -1,4 +1,4 @@
-"""Check the API, the database, the vector store and the disk.
+"""Ask the API how it is: database, index, reranker, language model, cache and disk.
 
 ray job submit --working-dir . -- python jobs/health_check.py
 """

@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal
+from urllib.parse import urlsplit
 
 from dotenv import dotenv_values
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
@@ -265,8 +266,10 @@ class Settings(BaseSettings):
 
     @property
     def redis_url(self) -> str:
-        """Redis URL or ""; holds a password when one is configured, so never print it."""
+        """Redis URL or ""; holds a password when one is configured, so never print it. Raises ConfigError."""
         if url := self.redis.url.get_secret_value():
+            if not _is_redis(url):
+                raise ConfigError("REDIS_URL is no Redis URL.", hint="It is like redis://host:6379/0.")
             return url
         return f"redis://{self.redis.host}:{self.redis.port}/0" if self.redis.host else ""
 
@@ -274,6 +277,13 @@ class Settings(BaseSettings):
     def api_url(self) -> str:
         """Where a client on this machine finds the HTTP API."""
         return (self.serve.url or f"http://{self.serve.host}:{self.serve.port}").rstrip("/")
+
+
+def _is_redis(url: str) -> bool:
+    try:
+        return urlsplit(url).scheme in ("redis", "rediss", "unix") and urlsplit(url).port != 0
+    except ValueError:  # the port is no number, say
+        return False
 
 
 def _nest(tree: dict[str, Any], dotted: str, value: str) -> None:
@@ -301,10 +311,8 @@ def _prefixed_dotenv(source: Mapping[str, str]) -> dict[str, Any]:
 
 def _value(text: str) -> Any:
     """Lists are JSON, as pydantic-settings reads them from the environment."""
-    if not text.startswith("["):
-        return text
     try:
-        return json.loads(text)
+        return json.loads(text) if text.startswith("[") else text
     except json.JSONDecodeError:
         return text  # the field's own check names it
 
@@ -367,10 +375,7 @@ def secret(reference: str) -> SecretStr:
 
 
 def export(variables: Mapping[str, str], *, path_first: str = "") -> None:
-    """Set environment variables for this process and its children; a value already there stays.
-
-    ``path_first`` is put in front of PATH.
-    """
+    """Set variables for this process and its children unless they are set; put ``path_first`` in front of PATH."""
     for name, value in variables.items():
         os.environ.setdefault(name, value)
     if path_first:

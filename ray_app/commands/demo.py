@@ -11,12 +11,12 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import httpx
-from pydantic import SecretStr
 
 from ray_app.commands.answers import show_answer
-from ray_app.commands.output import EXIT_FAILED, EXIT_OK, err, note, out, say, settings_for
+from ray_app.commands.apart import settings_apart
+from ray_app.commands.output import EXIT_FAILED, EXIT_OK, err, note, out, say
 from ray_app.commands.progress import shown
-from ray_app.config import Settings, with_changes
+from ray_app.config import Settings
 from ray_app.demo.questions import DEMO_QUESTIONS
 from ray_app.demo.server import DemoSite
 from ray_app.on_ray.jobs import results
@@ -33,7 +33,11 @@ def run(*, keep: bool) -> int:
     """Run the demo in a throw-away data directory; returns the exit code."""
     started = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="backline-demo-") as folder, DemoSite() as site:
-        settings = _settings(Path(folder))
+        settings = settings_apart(
+            Path(folder),
+            crawl={"rate": 0.0, "allow_hosts": (LOOPBACK,)},
+            serve={"host": LOOPBACK, "port": _free_port()},
+        )
         note("Starting Ray on this machine...")
         with connect(settings):
             try:
@@ -44,18 +48,6 @@ def run(*, keep: bool) -> int:
                 undeploy()
     say(f"Done in {time.monotonic() - started:.0f} s. Everything is stopped; nothing was left behind.", "dim")
     return EXIT_FAILED if failed else EXIT_OK
-
-
-def _settings(folder: Path) -> Settings:
-    """The settings of this machine, but nothing shared: own data directory, own port, no brands file, no cluster."""
-    base = settings_for().model_copy(update={"data_dir": folder, "brands_file": ""})
-    return with_changes(
-        base,
-        crawl={"rate": 0.0, "allow_hosts": (LOOPBACK,)},
-        serve={"host": LOOPBACK, "port": _free_port(), "url": ""},
-        store={"database_url": SecretStr("")},
-        ray={"address": ""},
-    )
 
 
 def _free_port() -> int:

@@ -41,7 +41,8 @@ def diagnose(settings: Settings) -> list[Finding]:
         _brands,
         _schedule,
         _ports,
-        _services,
+        _redis,
+        _chroma,
         _llm,
         _ray_token,
     )
@@ -124,18 +125,21 @@ def _ports(settings: Settings) -> Iterator[Finding]:
                 yield Finding(name, "ok", f"port {port} is free")
 
 
-def _services(settings: Settings) -> Iterator[Finding]:
+def _redis(settings: Settings) -> Iterator[Finding]:
     if url := settings.redis_url:
-        yield _redis(url)
+        yield _ping(url)
     else:
         yield Finding("redis", "ok", "not configured; answers are cached in the process")
+
+
+def _chroma(settings: Settings) -> Iterator[Finding]:
     if settings.chroma.host:
         yield _reach("chroma", settings.chroma.host, settings.chroma.port)
     else:
         yield Finding("chroma", "ok", "embedded, owned by the vector-owner actor")
 
 
-def _redis(url: str) -> Finding:
+def _ping(url: str) -> Finding:
     import redis
 
     try:
@@ -149,7 +153,7 @@ def _redis(url: str) -> Finding:
 def _reach(name: str, host: str, port: int) -> Finding:
     try:
         socket.create_connection((host, port), timeout=CONNECT_S).close()
-    except OSError:
+    except (OSError, UnicodeError):  # the latter of names that no host can have
         return Finding(name, "bad", f"{host}:{port} does not answer")
     return Finding(name, "ok", f"{host}:{port} answers")
 

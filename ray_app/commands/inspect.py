@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -15,7 +14,6 @@ from ray_app.records import REASONS, UrlState
 if TYPE_CHECKING:
     from ray_app.index.coverage import Coverage
     from ray_app.store.rows import UrlRow
-    from ray_app.store.stores import Stores
 
 Brand = Annotated[str, typer.Option("--brand", "-b", help="Brand.")]
 
@@ -132,43 +130,32 @@ def _covered(one: Coverage) -> tuple[object, ...]:
 
 def brands(as_json: AsJson = False) -> None:
     """List brands with what was crawled and what is published."""
-    from ray_app.on_ray.targets import known
+    from ray_app.on_ray.brand_desk import brand_infos
     from ray_app.store.stores import stores
 
     settings = settings_for()
     with stores(settings) as opened:
-        rows = [_brand(opened, name) for name in sorted(known(settings, opened.catalog))]
+        rows = brand_infos(settings, opened)
     if as_json:
-        emit_lines(asdict(row) for row in rows)
+        emit_lines(
+            {
+                "brand": row.name,
+                "urls": row.urls,  # counted by state
+                "generation": row.generation or None,
+                "documents": row.documents,
+                "chunks": row.chunks,
+            }
+            for row in rows
+        )
         return
     states = ("fetched", "skipped", "failed", "gone", "queued")
     table(
         ("brand", *states, "generation", "documents", "chunks"),
         (
-            (row.brand, *(row.urls.get(s, 0) for s in states), row.generation or "-", row.documents, row.chunks)
+            (row.name, *(row.urls.get(s, 0) for s in states), row.generation or "-", row.documents, row.chunks)
             for row in rows
         ),
     )
-
-
-@dataclass(frozen=True, slots=True)
-class BrandRow:
-    """A brand as `backline brands` shows it; ``urls`` counts URLs by state."""
-
-    brand: str
-    urls: dict[str, int]
-    generation: str | None
-    documents: int
-    chunks: int
-
-
-def _brand(opened: Stores, name: str) -> BrandRow:
-    urls: Counter[str] = Counter()
-    for (state, _), count in opened.ledger.counts(name).items():
-        urls[str(state)] += count
-    live = opened.catalog.live(name)
-    shown = next((g for g in opened.catalog.generations(name) if g.generation == live), None)
-    return BrandRow(name, dict(urls), live, shown.documents if shown else 0, shown.chunks if shown else 0)
 
 
 @index_app.command("list")

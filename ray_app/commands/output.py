@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Annotated, Any
 
 import orjson
@@ -87,8 +87,3 @@ def clock(seconds: float | None) -> str:
     if not seconds:
         return "-"
     return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d %H:%M:%S")
-
-
-def figures(values: Mapping[str, object]) -> str:
-    """``name value`` pairs on one line."""
-    return "  ".join(f"{name} {value}" for name, value in values.items())

@@ -17,8 +17,9 @@ from typing import Any
 import httpx
 from pydantic import SecretStr
 
+from ray_app.commands.apart import settings_apart
 from ray_app.commands.doctor import Finding
-from ray_app.commands.output import note, settings_for
+from ray_app.commands.output import note
 from ray_app.config import Settings, with_changes
 from ray_app.errors import BacklineError
 from ray_app.ingest.brands import BrandConfig, make_brand
@@ -41,7 +42,7 @@ LIMITS = {"total_timeout_s": 2.0, "html_cap_bytes": 2**20, "min_bytes_per_s": 2_
 def run() -> list[Finding]:
     """Every check, the failed ones with what they saw."""
     with tempfile.TemporaryDirectory(prefix="backline-selftest-") as folder, _site() as site:
-        settings = _settings(Path(folder))
+        settings = settings_apart(Path(folder), crawl=LIMITS, retrieval={"reranker": "maxsim"})
         config = make_brand(
             BRAND,
             {"start_urls": (site.url("/everything"),), "allow_hosts": (site.authority,), "rate": 0.0},
@@ -52,21 +53,6 @@ def run() -> list[Finding]:
             with connect(settings):
                 findings = [*_crawl(settings, opened, config, site)]
             return findings + asyncio.run(_ask(settings))
-
-
-def _settings(folder: Path) -> Settings:
-    """This machine's settings, but nothing shared and nothing from outside."""
-    base = settings_for().model_copy(update={"data_dir": folder, "brands_file": ""})
-    return with_changes(
-        base,
-        crawl={**LIMITS, "allow_hosts": ()},
-        store={"database_url": SecretStr("")},
-        ray={"address": ""},
-        redis={"url": SecretStr(""), "host": ""},
-        chroma={"host": ""},
-        llm={"api_key": SecretStr(""), "ollama_base_url": ""},
-        retrieval={"reranker": "maxsim"},
-    )
 
 
 @contextmanager

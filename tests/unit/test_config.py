@@ -142,6 +142,19 @@ def test_redis_by_host_and_port() -> None:
     assert load(redis={"host": "cache", "port": 7}).redis_url == "redis://cache:7/0"
 
 
+@pytest.mark.parametrize("url", ["localhost:6379", "http://cache", "redis://:hush@cache:hush/0"])
+def test_what_is_no_redis_url_is_refused_when_redis_is_wanted(url: str) -> None:
+    settings = load(redis={"url": url})
+    with pytest.raises(ConfigError, match="REDIS_URL") as caught:
+        _ = settings.redis_url
+    assert "hush" not in str(caught.value)
+
+
+@pytest.mark.parametrize("url", ["redis://cache", "rediss://:p@cache:6380/1", "unix:///run/redis.sock?db=1"])
+def test_a_redis_url_is_taken_as_it_is(url: str) -> None:
+    assert load(redis={"url": url}).redis_url == url
+
+
 def test_the_api_url_follows_host_and_port_unless_it_is_given() -> None:
     assert load(serve={"port": 9}).api_url == "http://127.0.0.1:9"
     assert load(serve={"url": "https://support.example.com/"}).api_url == "https://support.example.com"
