@@ -8,13 +8,6 @@ caller; a clock that goes backwards only makes the wait longer.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from enum import StrEnum
-
-
-class State(StrEnum):
-    CLOSED = "closed"
-    OPEN = "open"
-    HALF_OPEN = "half_open"
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,12 +29,6 @@ class Breaker:
         self._opened = 0  # times in a row without a success in between
         self._open_until = 0.0
         self._probing = 0
-
-    def state(self, now: float) -> State:
-        """How it stands."""
-        if not self._opened:
-            return State.CLOSED
-        return State.OPEN if now < self._open_until else State.HALF_OPEN
 
     def admit(self, now: float) -> float:
         """0 when a call may be made now, else seconds after which it is worth asking again."""

@@ -203,10 +203,6 @@ class Budget:
             self._pattern(template).judge(new)
             self._host(template).judge(new)
 
-    def counts(self) -> list[tuple[str, int, int]]:
-        """What another Budget can go on from."""
-        return [(name, one.admitted, one.distinct) for name, one in self._patterns.items()]
-
     def _pattern(self, template: str) -> _Evidence:
         name = _shared(template, self._patterns)
         if name not in self._patterns:
