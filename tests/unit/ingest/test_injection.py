@@ -247,7 +247,8 @@ class TestCost:
     @pytest.mark.parametrize(
         "piece",
         ["ignore ", "ignore all ", "do not tell ", "a b c ", "you are now a ", "system: ", "![](http://a/", "%41",
-         "<|", "when the user asks ", "i-g-", "\u0441a", "all previous ", "aGVsbG8g", "01001000 ", "- \n", "| a |\n"],
+         "<|", "when the user asks ", "i-g-", "i·g·n·o·r·", "ï", "\u0441a", "all previous ", "aGVsbG8g", "01001000 ",
+         "- \n", "| a |\n"],
     )  # fmt: skip
     def test_no_text_takes_long(self, piece: str) -> None:
         started = time.perf_counter()
