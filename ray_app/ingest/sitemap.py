@@ -214,9 +214,7 @@ def _unpacked(body: bytes, found: _Found) -> bytes:
                 break
     except BodyRefused:
         found.problems["bad_gzip"] += 1
-        found.truncated = True
-    else:
-        found.truncated = len(text) > room or not inflater.complete
+    found.truncated = len(text) > room or not inflater.complete
     return bytes(text[:room])
 
 
@@ -259,10 +257,8 @@ def _read_xml(text: bytes, found: _Found) -> _Found:
     mended.problems, mended.truncated = before + Counter(broken_xml=1), found.truncated
     reader = _XmlReader(mended)
     mended.truncated |= reader.read(_mended(_as_utf8(text, "utf-8"))) != 0 and not reader.complete
-    if len(mended) >= len(found):
-        return mended
-    found.truncated = True
-    return found
+    found.truncated |= len(mended) < len(found)
+    return mended if len(mended) >= len(found) else found
 
 
 def _as_utf8(text: bytes, encoding: str) -> bytes:
