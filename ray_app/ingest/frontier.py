@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections import Counter, deque
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from ray_app.config import CrawlSettings
 from ray_app.ingest.admit import Admission
@@ -77,6 +77,7 @@ class Frontier:
 
     def batches(self, now: float) -> Iterator[list[FetchTask]]:
         """Batches that may be sent now; each is remembered as under way until ``commit``."""
+        self._give_up_hosts(now)
         if self._sitemaps_left:
             yield from self._sitemap_batches(now)
         if self._sitemaps_under_way:  # they may say which pages need no request
@@ -145,7 +146,9 @@ class Frontier:
         if pages:
             self._commit_pages(pages, now)
         self._per_host.subtract(authority(b[0].task.url) for b in batches if b and b[0].task.kind is Kind.PAGE)
-        self._give_up_hosts(outcomes, now)
+        for outcome in outcomes:
+            self._watch.note(authority(outcome.task.url), outcome, now)
+        self._give_up_hosts(now)
         return outcomes
 
     def _commit_pages(self, pages: Sequence[PageOutcome], now: float) -> None:
@@ -168,9 +171,8 @@ class Frontier:
         self._dry_until.clear()
         self._sitemaps_under_way.discard(outcome.task.url)
 
-    def _give_up_hosts(self, outcomes: Iterable[PageOutcome], now: float) -> None:
-        for outcome in outcomes:
-            self._watch.note(authority(outcome.task.url), outcome, now)
+    def _give_up_hosts(self, now: float) -> None:
+        """Time alone is enough: a host that does not answer gives no outcomes either."""
         for host in self._watch.given_up(now):
             self._queues.get(host, deque()).clear()
             self._ledger.give_up_host(self._config.name, self._cycle, self._fence, host)

@@ -106,6 +106,8 @@ class HostGate:
         # One at a time and in order: a pause that comes while many wait holds all of them, with no burst after it.
         async with self._turn:
             while (delay := self.delay(clock())) > 0:
+                if self._down_until > clock():
+                    raise HostDown
                 if self.pause_left(clock()) > MAX_PAUSE_WAIT_S:
                     raise HostPaused
                 await asyncio.sleep(delay)

@@ -106,10 +106,10 @@ def test_sitemaps_come_before_pages_but_one_that_fails_holds_nobody_up(ledger: L
     crawl.frontier.commit([[PageOutcome(robots, UrlState.FETCHED, "ok", links=(SITE + "/s.xml",))]], 10.0)
     ((sitemap,),) = crawl.take()
     assert (sitemap.url, sitemap.kind, sitemap.depth) == (SITE + "/s.xml", Kind.SITEMAP, 1)
-    late = PageOutcome(sitemap, UrlState.QUEUED, "timeout", retry_at=99.0)
+    late = PageOutcome(sitemap, UrlState.QUEUED, "timeout", retry_at=39.0)
     crawl.frontier.commit([[late]], 10.0)
     assert [task.url for batch in crawl.take() for task in batch] == [SITE + "/"]
-    assert [batch[0].kind for batch in crawl.take(now=100.0)] == [Kind.SITEMAP]
+    assert [batch[0].kind for batch in crawl.take(now=40.0)] == [Kind.SITEMAP]
 
 
 def test_an_index_invites_to_sitemaps_of_its_own_host_and_of_the_brand(ledger: Ledger) -> None:
@@ -146,6 +146,18 @@ def test_a_silent_host_is_given_up(ledger: Ledger) -> None:
     crawl.frontier.commit(silent[1:], 61.0)
     assert crawl.fate("/8") == (UrlState.FAILED, "host_down")
     assert crawl.frontier.next_due() is None
+
+
+def test_a_silent_host_is_given_up_though_no_further_outcome_comes(ledger: Ledger) -> None:
+    crawl = Crawl(ledger)
+    ((start,),) = crawl.take()
+    crawl.page(start, *(f"/{n}" for n in range(9)))
+    silent = [PageOutcome(t, UrlState.QUEUED, "timeout", retry_at=500.0) for batch in crawl.take() for t in batch]
+    crawl.frontier.commit([silent], 10.0)
+    assert crawl.take(59.0) == []
+    assert crawl.fate("/8") == (UrlState.QUEUED, "timeout")
+    assert crawl.take(60.0) == []
+    assert crawl.fate("/8") == (UrlState.FAILED, "host_down")
 
 
 def test_a_silent_host_of_sitemaps_alone_is_given_up_too(ledger: Ledger) -> None:

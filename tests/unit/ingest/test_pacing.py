@@ -8,7 +8,7 @@ import itertools
 import pytest
 
 from ray_app.ingest import pacing
-from ray_app.ingest.pacing import Gates, HostGate, HostPaused, Pace
+from ray_app.ingest.pacing import Gates, HostDown, HostGate, HostPaused, Pace
 
 FREE = Pace(interval_s=0.0, connections=3)
 
@@ -89,6 +89,20 @@ async def test_a_long_pause_is_not_waited_for() -> None:
         async with gate.passing(FREE, clock):
             pass
     assert gate.idle
+
+
+async def test_who_waits_for_a_host_that_is_found_down_is_told_so() -> None:
+    gate, clock = HostGate(), asyncio.get_running_loop().time
+    gate.take(clock(), 0.05)
+    gate.slow_down(clock(), pacing.MAX_PAUSE_WAIT_S + 1)
+    for _ in range(pacing.SILENT.failures):
+        gate.admit(clock())
+        gate.breaker.failed(clock())
+    with pytest.raises(HostDown):
+        gate.admit(clock())
+    waiting = gate._wait_for_slot(0.05, clock)
+    with pytest.raises(HostDown):
+        await waiting
 
 
 async def test_cancelled_requests_give_their_places_back() -> None:
