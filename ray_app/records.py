@@ -243,7 +243,7 @@ class PageOutcome:
     title: str = ""
     content_hash: str = ""  # "" when no text is stored for this URL
     page: PageRef | None = None  # set when a new text was stored
-    links: tuple[str, ...] = ()  # of a page; of a robots.txt or sitemap index: the sitemaps it names
+    links: tuple[str, ...] = ()  # of a page; of a robots.txt or sitemap: the sitemaps it names or leads to
     listed: tuple[Listed, ...] = ()  # of a sitemap
     canonical: str = ""  # what the page names as its canonical address, "" when itself or none
     lang: str = ""

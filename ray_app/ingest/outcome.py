@@ -24,8 +24,16 @@ def outcome_of(result: FetchResult) -> PageOutcome:
         bytes_received=result.bytes_received,
         detail=result.detail,
         media_type=result.media_type,
-        links=result.sitemaps,
+        links=result.sitemaps or _moved_sitemap(result),
     )
+
+
+def _moved_sitemap(result: FetchResult) -> tuple[str, ...]:
+    """Where a sitemap has moved to, which is like an index that names it; never from https to http."""
+    downgrade = result.task.url.startswith("https://") and result.location.startswith("http://")
+    if result.task.kind is not Kind.SITEMAP or downgrade:
+        return ()
+    return (result.location,) if result.location else ()
 
 
 def needs_reading(result: FetchResult) -> bool:

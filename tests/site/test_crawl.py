@@ -167,6 +167,15 @@ async def test_a_sitemap_that_is_missing_once_takes_no_text_away(fast: Settings,
     assert found == [True, True, False, True, True, True, True, False], "twice in a row it is believed"
 
 
+async def test_a_sitemap_is_followed_to_where_it_has_moved(fast: Settings, stores: Stores, site: Site) -> None:
+    site.pages["/start"] = Page(_links("/page/39"))
+    site.pages["/sitemap.xml"] = Page(status=301, headers={"Location": "/maps/index.xml"})
+    site.pages["/maps/index.xml"] = Page(b"<urlset><url><loc>/page/38</loc></url></urlset>")
+    report = await crawl(fast, stores, brand(fast, site, "/start"))
+    assert report.complete
+    assert site.url("/page/38") in {document.url for document in stores.ledger.documents("acme")}
+
+
 async def test_texts_of_an_older_extraction_are_read_anew(fast: Settings, stores: Stores, site: Site) -> None:
     listed = b"<urlset><url><loc>/page/38</loc><lastmod>2020-01-01</lastmod></url></urlset>"
     site.pages |= {"/start": Page(_links("/page/39")), "/sitemap.xml": Page(listed)}

@@ -31,6 +31,15 @@ def test_an_answer_without_a_body_is_empty() -> None:
     assert (outcome.state, outcome.reason) == (UrlState.FETCHED, "empty")
 
 
+def test_a_sitemap_that_has_moved_names_its_new_place() -> None:
+    task = FetchTask("b", "https://x.org/s.xml", kind=Kind.SITEMAP)
+    moved = replace(BASE, task=task, state=UrlState.SKIPPED, reason="redirect", location=NEXT)
+    page = replace(moved, task=replace(task, kind=Kind.PAGE))
+    results = [moved, replace(moved, location="http://x.org/next"), replace(moved, location=""), page]
+    _, settled = divide(results)
+    assert [outcome.links for outcome in settled] == [(NEXT,), (), (), ()]
+
+
 def test_a_robots_txt_names_sitemaps() -> None:
     task = FetchTask("b", "https://x.org/robots.txt", kind=Kind.ROBOTS)
     _, (outcome,) = divide([replace(BASE, task=task, sitemaps=("https://x.org/s.xml",))])
