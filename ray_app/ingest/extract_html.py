@@ -109,7 +109,7 @@ class _Page:
 
     def read(self) -> _Found:
         """What the brand's rules select, else the article, the prose, the landmark or body."""
-        found = self._read(content.by_rules(self._tree, self._rules))
+        found = self._read(content.by_rules(self._tree, self._rules, self._hides))
         if not found.says_something:
             found = self._read(content.by_article(self._tree, self._hides, self._removed, self._head.title))
         if not found.says_something:
@@ -134,7 +134,7 @@ class _Page:
         reader = SectionReader(reading)
         for root in chosen.roots:
             if not content.is_within(root, self._removed):
-                reader.read(root)
+                reader.read(root, itself=chosen.named)
         sections = reader.sections()
         title = self._head.title or reader.first_heading
         facts = Facts(images=reader.media.images, pdfs=reader.media.pdfs)

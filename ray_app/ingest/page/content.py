@@ -38,6 +38,7 @@ class Content:
     roots: tuple[LexborNode, ...]
     dropped: frozenset[int] = frozenset()  # ``mem_id`` of elements in them to pass over
     landmark: bool = False  # chosen as the page's main part, so that a header or aside in it belongs to the text
+    named: bool = False  # by the brand: any of them may be a table or a heading itself
 
 
 def check_selector(text: str) -> None:
@@ -58,10 +59,10 @@ def selected(tree: LexborHTMLParser, selectors: Sequence[str]) -> Iterator[Lexbo
         yield from tree.css(selector)
 
 
-def by_rules(tree: LexborHTMLParser, rules: Rules) -> Content | None:
+def by_rules(tree: LexborHTMLParser, rules: Rules, hides: Hides) -> Content | None:
     """What the brand says is content, in the order of its selectors."""
-    roots = _outermost(list(selected(tree, rules.content))[:MAX_CANDIDATES])
-    return Content(tuple(roots), landmark=True) if roots else None
+    roots = _outermost(_shown(list(selected(tree, rules.content))[:MAX_CANDIDATES], hides))
+    return Content(tuple(roots), landmark=True, named=True) if roots else None
 
 
 def by_article(tree: LexborHTMLParser, hides: Hides, removed: frozenset[int], title: str) -> Content | None:
@@ -119,9 +120,30 @@ def remove(nodes: Sequence[LexborNode]) -> None:
 
 
 def _seen(nodes: Sequence[LexborNode], hides: Hides) -> list[LexborNode]:
-    shown = [node for node in nodes[:MAX_CANDIDATES] if not hides(node, node.tag or "", node.attributes)]
-    found = _outermost(shown)
+    found = _outermost(_shown(nodes[:MAX_CANDIDATES], hides))
     return found if len(found) <= MAX_LANDMARKS else []
+
+
+def _shown(nodes: Sequence[LexborNode], hides: Hides) -> list[LexborNode]:
+    """Without those that hide, or stand in what hides."""
+    known: dict[int, bool] = {}
+    return [node for node in nodes if _is_shown(node, hides, known)]
+
+
+def _is_shown(node: LexborNode, hides: Hides, known: dict[int, bool]) -> bool:
+    """``known`` is what was found out about elements around others, by ``mem_id``."""
+    asked: list[int] = []
+    shown = True
+    around: LexborNode | None = node
+    while around is not None and shown:
+        if (told := known.get(around.mem_id)) is not None:
+            shown = told
+            break
+        asked.append(around.mem_id)
+        shown = not hides(around, around.tag or "", around.attributes)
+        around = around.parent
+    known.update(dict.fromkeys(asked, shown))
+    return shown
 
 
 def _outermost(nodes: Sequence[LexborNode]) -> list[LexborNode]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from urllib.parse import quote
 
 from selectolax.lexbor import LexborNode
 
@@ -13,6 +12,7 @@ from ray_app.ingest.page.dom import NEVER_CHROME, UNREAD, Attributes, Leave, is_
 from ray_app.ingest.page.markdown import MarkdownWriter
 from ray_app.ingest.page.measure import Hides
 from ray_app.ingest.page.media import MediaCollector
+from ray_app.ingest.page.outline import Outline, fragment
 from ray_app.ingest.page.shapes import (
     HEADING_LEVELS,
     identifier,
@@ -40,7 +40,6 @@ _RUNS = names("a b button em i label small span strong time")
 _CODE = names("code kbd samp tt")
 _INLINE_HANDLED = _CODE | {"a"}
 _PERMALINK_SIGNS = " \u00b6\u00a7#\U0001f517"
-_FRAGMENT_SAFE = "!$%&'()*+,-./:;=?@[]^_{|}~#"
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,15 +62,13 @@ class SectionReader:
     """Reads content elements one after another; ``sections`` and ``media`` are the result so far."""
 
     def __init__(self, reading: Reading) -> None:
-        self.first_heading = ""
         self.media = MediaCollector(reading.base)
         self._page_name = reading.page_name
         self._hides = reading.hides
         self._dropped = reading.dropped
         self._landmark = reading.landmark
         self._writer = MarkdownWriter()
-        self._sections: list[Section] = []
-        self._headings: list[tuple[int, str]] = []
+        self._outline = Outline()
         self._anchor = ""  # of the section being written
         self._last_anchor = ""  # nearest id before this point; one before all text is the top of the page
         self._begun = False  # some text was met
@@ -83,15 +80,23 @@ class SectionReader:
         self._tables = 0  # open data tables, one in the cell of another
         self._handlers = self._make_handlers()
 
-    def read(self, root: LexborNode) -> None:
-        """Adds the sections of what lies below ``root``."""
+    @property
+    def first_heading(self) -> str:
+        """The first that was met so far, or ""."""
+        return self._outline.first_heading
+
+    def read(self, root: LexborNode, *, itself: bool = False) -> None:
+        """Adds the sections of what lies below ``root``; with ``itself``, also what it is: a heading, a table."""
+        leave = self._enter_shown(root, root.tag or "", root.attributes) if itself else None
         walk(root, self)
+        if leave is not None:
+            leave()
         self._writer.flush()
 
     def sections(self) -> tuple[Section, ...]:
-        """All sections with text, in page order. A page of headings only is one section that lists them."""
+        """All sections with text, in page order, when everything is read."""
         self._close_section()
-        return tuple(self._sections)
+        return self._outline.finish()
 
     # Visitor
 
@@ -103,12 +108,19 @@ class SectionReader:
         self._writer.text(text)
 
     def enter(self, node: LexborNode, tag: str) -> Leave | None:
-        if tag in UNREAD or (self._dropped and node.mem_id in self._dropped):
-            return skip
+        if self._dropped and node.mem_id in self._dropped:
+            return self._leave_out()
+        if tag in UNREAD:
+            return self._leave_out() if tag == "nav" else skip
         attributes: Attributes = node.attributes
+        if attributes and self._is_dropped(node, tag, attributes):
+            return skip
+        if attributes and tag not in NEVER_CHROME and is_in_page_contents(node, attributes, self._page_name):
+            return self._leave_out()
+        return self._enter_shown(node, tag, attributes)
+
+    def _enter_shown(self, node: LexborNode, tag: str, attributes: Attributes) -> Leave | None:
         if attributes:
-            if self._is_dropped(node, tag, attributes):
-                return skip
             self._note_anchor(tag, attributes)
             self._note_media(node, tag, attributes)
         if tag in _RUNS and (before := node.prev) is not None and before.tag in _RUNS:
@@ -214,7 +226,7 @@ class SectionReader:
 
     def _enter_list(self, node: LexborNode, attributes: Attributes) -> Leave:
         if not self._lists and lists_own_parts(node, self._page_name):
-            return skip
+            return self._leave_out()
         self._lists += 1
         self._writer.open_list(ordered=node.tag == "ol", start=number(attributes.get("start"), 1))
 
@@ -328,10 +340,7 @@ class SectionReader:
 
     def _begin(self, level: int, heading: str, anchor: str) -> None:
         self._close_section()
-        while self._headings and self._headings[-1][0] >= level:
-            self._headings.pop()
-        self._headings.append((level, heading))
-        self.first_heading = self.first_heading or heading
+        self._outline.begin(level, heading, anchor)
         self._anchor = anchor
 
     def _nearest(self, previous: str) -> str:
@@ -352,33 +361,26 @@ class SectionReader:
 
     def _note_media(self, node: LexborNode, tag: str, attributes: Attributes) -> None:
         if tag == "img":
-            self.media.image(node, attributes, _fragment(self._anchor))
+            self.media.image(node, attributes, fragment(self._anchor))
         elif tag == "a":
-            self.media.link(node, attributes, _fragment(self._anchor))
+            self.media.link(node, attributes, fragment(self._anchor))
 
     def _close_section(self) -> None:
-        text = self._writer.take()
-        if text:
-            path = tuple(heading for _, heading in self._headings)
-            self._sections.append(Section(path, _fragment(self._anchor), text))
+        self._outline.write(self._writer.take(), self._anchor)
 
     # What is left out
 
     def _is_dropped(self, node: LexborNode, tag: str, attributes: Attributes) -> bool:
         if self._hides(node, tag, attributes):
             return True
-        if tag in NEVER_CHROME:
-            return False
-        if is_chrome(node, tag, attributes):
-            return True
-        return is_in_page_contents(node, attributes, self._page_name)
+        return tag not in NEVER_CHROME and is_chrome(node, tag, attributes)
+
+    def _leave_out(self) -> Leave:
+        """Passes over what a heading may name: such a heading says nothing either."""
+        self._outline.leave_out()
+        return skip
 
     def _belongs(self, tag: str) -> bool:
         """Whether a header, footer or aside is part of the text rather than of the site's frame."""
         inside = self._landmark or self._articles > 0
         return inside and tag != "footer"
-
-
-def _fragment(name: str) -> str:
-    """What goes at the end of the address to open at an id; "" for none."""
-    return "#" + quote(name, safe=_FRAGMENT_SAFE) if name else ""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 
 from ray_app.ingest.extract_html import NORMALLY, extract
@@ -51,6 +53,43 @@ class TestRules:
         page = "<div class=old><main><p>Old words</p></main></div><p>New words</p>"
         assert text(page, Rules(remove=(".old",))) == "New words"
         assert text(page, Rules(remove=("main",), content=("main",))) == "New words"
+
+    @pytest.mark.parametrize(
+        "hiding", ["style='position:absolute;left:-9999px'", "hidden", "class=sr-only", "aria-hidden=true"]
+    )
+    def test_what_nobody_sees_is_not_chosen(self, hiding: str) -> None:
+        within = f"<div {hiding}><div><main data-a><p>secret</p></main></div></div><p>Visible</p>"
+        itself = f"<section data-a {hiding}><p>secret</p></section><p>Visible</p>"
+        for page in (within, itself):
+            assert text(page) == "Visible"
+            assert text(page, Rules(content=("[data-a]",))) == "Visible"
+
+    def test_many_candidates_deep_down_are_judged_in_time(self) -> None:
+        page = "<section><div>" * 100 + "<i class=a>x</i> " * 5_000 + "<p>end"
+        started = time.process_time()
+        assert text(page, Rules(content=(".a",))).count("x") == 1_000
+        assert time.process_time() - started < 2.0
+
+    def test_what_is_chosen_keeps_its_structure(self) -> None:
+        page = """<h1 id=t>Fan</h1><p>Buy it</p><h2 class=h>Data</h2><table class=specs id=s><tr><td>Power<td>40 W
+            <tr><td>Air<td>90 l</table><pre class=code>a\n  b</pre><ol class=steps><li>One<li>Two</ol>"""
+        found = run(page, Rules(content=("h1", ".h", "table.specs", ".code", ".steps"))).document
+        assert found is not None
+        assert [(section.path, section.anchor, section.text) for section in found.sections] == [
+            (
+                ("Fan", "Data"),
+                "",
+                "|  |  |\n|-|-|\n| Power | 40 W |\n| Air | 90 l |\n\n```\na\n  b\n```\n\n1. One\n2. Two",
+            )
+        ]
+
+    def test_what_is_chosen_may_look_like_frame(self) -> None:
+        for part in (
+            "<footer class=a>Words</footer>",
+            "<div class='a pagination'>Words</div>",
+            "<nav class=a>Words</nav>",
+        ):
+            assert text(f"{part}<p>Other", Rules(content=(".a",))) == "Words"
 
     def test_nothing_left_is_empty(self) -> None:
         assert run("<p>a</p>", Rules(remove=("body *",))).reason == "empty"

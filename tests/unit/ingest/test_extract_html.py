@@ -122,6 +122,46 @@ class TestMainContent:
 
 
 class TestSections:
+    @pytest.mark.parametrize(
+        ("page", "expected"),
+        [
+            (
+                "<h1>A</h1><h2 id=n>Not for PL-61</h2><h2>B</h2><p>text</p>",
+                [(("A",), "#n", "Not for PL-61"), (("A", "B"), "#n", "text")],
+            ),
+            (
+                "<h1>A</h1><p>a</p><h2>No</h2><h3>Not</h3><h2>B</h2>b",
+                [(("A",), "", "a\n\nNo\n\nNot"), (("A", "B"), "", "b")],
+            ),
+            ("<h1>Fans</h1><h3>PL-61</h3><h3>PL-62</h3><h3>PL-63</h3>", [(("Fans",), "", "PL-61\n\nPL-62\n\nPL-63")]),
+            (
+                "<h1>A</h1><h2>B</h2><p>b</p><h3>No</h3><h2>C</h2><p>c</p>",
+                [(("A", "B"), "", "b\n\nNo"), (("A", "C"), "", "c")],
+            ),
+            ("<h3>PL-61</h3><h3>PL-62</h3><p>b</p>", [(("PL-62",), "", "b")]),
+            ("<h3>PL-61</h3><h3>PL-62</h3><h3>X</h3><p>b</p>", [((), "", "PL-61\n\nPL-62"), (("X",), "", "b")]),
+        ],
+    )
+    def test_a_bare_heading_is_told_under_the_one_above(
+        self, page: str, expected: list[tuple[tuple[str, ...], str, str]]
+    ) -> None:
+        assert outline(page) == expected
+
+    @pytest.mark.parametrize(
+        "page",
+        [
+            "<h1>Shop</h1><h1>A</h1><p>a</p>",
+            "<h1>A</h1><h2>B</h2><h2>B</h2><p>a</p>",
+            f"<h1>A</h1><h2>Topics</h2><ul>{'<li><a href=#b>First part</a>' * 3}</ul><h2>B</h2>a",
+            "<h1>A</h1><h2>Menu</h2><nav>Home</nav><h2>B</h2><p>a</p>",
+            "<h1>A</h1><h2>On this page</h2><div class=toc><a href=#b>B</a></div><h2>B</h2><p>a</p>",
+            "<h1>A</h1><p>a</p><h1>Comments</h1>",
+        ],
+        ids=["site", "twice", "contents", "menu", "named contents", "last"],
+    )
+    def test_a_heading_of_nothing_is_not_told(self, page: str) -> None:
+        assert text(page) == "a"
+
     def test_path_is_the_stack_of_headings(self) -> None:
         page = "<p>Top<h1>A</h1>a<h3 id=c>C</h3>c<h2 id=b>B</h2>b<h1>D</h1>"
         assert outline(page) == [
