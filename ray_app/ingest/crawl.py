@@ -64,6 +64,13 @@ class CrawlReport:
         self.handled += 1
         self.stored += outcome.page is not None
 
+    def give_up(self, pages: int) -> None:
+        """So many pages were given up in this run, for their hosts did not answer."""
+        key = f"{UrlState.FAILED}/host_down"
+        self.handled += pages - self.reasons.get(key, 0)
+        if pages:
+            self.reasons[key] = pages
+
     @property
     def errors(self) -> dict[str, int]:
         """Failed URLs by reason."""
@@ -156,6 +163,7 @@ class Crawler:
             raise Interrupted(f"The crawl of {report.brand} was interrupted.")
         for batch in frontier.batches(self._clock()):
             self._workers.submit(batch)
+        report.give_up(frontier.given_up)
         if self._workers.idle():
             return self._wait_for_turn(frontier)
         if batches := self._workers.wait(WAIT_S):

@@ -48,6 +48,7 @@ class Frontier:
         self._fence = fence
         self._admission = Admission(ledger, config, settings)
         self._watch = HostWatch(settings.host_give_up_s)
+        self.given_up = 0  # pages that waited for a host that did not answer
         self._under_way: set[str] = set()
         self._per_host: Counter[str] = Counter()
         self._queues: dict[str, deque[FetchTask]] = {}
@@ -175,7 +176,7 @@ class Frontier:
         """Time alone is enough: a host that does not answer gives no outcomes either."""
         for host in self._watch.given_up(now):
             self._queues.get(host, deque()).clear()
-            self._ledger.give_up_host(self._config.name, self._cycle, self._fence, host)
+            self.given_up += self._ledger.give_up_host(self._config.name, self._cycle, self._fence, host)
 
     def next_due(self) -> float | None:
         """When the next waiting URL may be tried; None when the cycle has nothing left to fetch.

@@ -191,6 +191,7 @@ async def test_a_dead_host_delays_nobody(fast: Settings, stores: Stores, site: S
     assert report.complete
     reasons = {reason for url, (_, reason) in fates(stores).items() if gone in url}
     assert reasons <= {"host_down", "connect"}
+    assert report.handled == len(fates(stores)), "what was given up is told"
 
 
 async def test_secrets_go_to_the_start_urls_host_only(

@@ -158,6 +158,7 @@ def test_a_silent_host_is_given_up_though_no_further_outcome_comes(ledger: Ledge
     assert crawl.fate("/8") == (UrlState.QUEUED, "timeout")
     assert crawl.take(60.0) == []
     assert crawl.fate("/8") == (UrlState.FAILED, "host_down")
+    assert crawl.frontier.given_up == 9
 
 
 def test_a_silent_host_of_sitemaps_alone_is_given_up_too(ledger: Ledger) -> None:
