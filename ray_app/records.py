@@ -180,7 +180,7 @@ class Document:
     lang: str  # BCP 47 primary tag, "" when unknown
     kind: str  # "html" | "pdf"
     sections: tuple[Section, ...]
-    content_hash: str  # of title and sections; see ingest.extract_html.content_hash
+    content_hash: str  # of title and sections; see ingest.fingerprint.content_hash
     fetched_at: float = 0.0
     facts: Facts = Facts()
     quarantine: tuple[Quarantined, ...] = ()

@@ -8,7 +8,7 @@ from typing import Protocol
 from ray_app.records import FetchTask, PageOutcome
 
 # Raised whenever extraction makes another document of the same bytes: pages that have not changed are then read again.
-EXTRACTOR_VERSION = 1
+EXTRACTOR_VERSION = 2
 
 
 class PageWorkers(Protocol):
