@@ -55,16 +55,25 @@ class Fetcher:
         *,
         slow_after_s: float = SLOW_AFTER_S,
     ) -> None:
-        self._settings = settings
         self._clock = clock
         self._slow_after_s = slow_after_s
         self._transport = Transport()
-        self._lanes = Lanes(settings, clock, RobotsReader(self._transport, settings).read)
-        self._resources = ResourceReader(self._transport, settings, slow_after_s)
+        self._work_by(settings)
+
+    def _work_by(self, settings: CrawlSettings) -> None:
+        self._settings = settings
+        self._lanes = Lanes(settings, self._clock, RobotsReader(self._transport, settings).read)
+        self._resources = ResourceReader(self._transport, settings, self._slow_after_s)
 
     async def start(self) -> None:
         """Refuse settings that could never fetch, before any URL is handed in. Raises ConfigError."""
         Guard(self._settings.allow_hosts)
+
+    async def adopt(self, settings: CrawlSettings) -> None:
+        """Work by these from now on; each host keeps its pace. No batch may be under way."""
+        before = self._lanes
+        self._work_by(settings)
+        await before.close()
 
     async def close(self) -> None:
         """Close every connection, which open on first use; no batch may be under way."""

@@ -93,18 +93,19 @@ class RayPageWorkers:
 
     def __init__(self, settings: Settings, config: BrandConfig, pool: ExtractPool) -> None:
         self._config = config
-        self._crawl = settings.crawl
+        self._settings = settings
         self._profile = profile_of(config)
         self._fetchers = fetch_actors(settings)
         self._pool = pool
-        self._renderers = self._start_renderers(settings) if config.render != "off" else []
+        self._renderers = self._start_renderers() if config.render != "off" else []
         self._fetching: dict[Any, _Fetching] = {}
         self._rendering: dict[Any, _Rendering] = {}
         self._extracting: dict[Any, tuple[_Job, Work]] = {}
 
-    def _start_renderers(self, settings: Settings) -> list[Any]:
+    def _start_renderers(self) -> list[Any]:
+        settings = self._settings
         actors = [render_actor(settings, index, len(self._fetchers)) for index in range(settings.render.workers)]
-        _get(actors[0].start.remote(), timeout_s=settings.ray.start_timeout_s)
+        _get(actors[0].start.remote(settings.render), timeout_s=settings.ray.start_timeout_s)
         return actors
 
     def submit(self, batch: Sequence[FetchTask]) -> None:
@@ -144,7 +145,7 @@ class RayPageWorkers:
 
     def _fetch(self, batch: _Batch, tasks: Sequence[FetchTask], tries: int) -> None:
         actor = self._fetchers[fetcher_of(tasks[0].url, len(self._fetchers))]
-        bodies, ready = actor.fetch.options(num_returns=2).remote(list(tasks), self._profile)
+        bodies, ready = actor.fetch.options(num_returns=2).remote(list(tasks), self._profile, self._settings.crawl)
         self._fetching[ready] = _Fetching(batch, tasks, bodies, tries)
 
     def _fetched(self, ref: Any) -> _Batch | None:
@@ -178,7 +179,8 @@ class RayPageWorkers:
 
     def _render(self, job: _Job, tries: int) -> None:
         actor = self._renderers[fetcher_of(job.tasks[0].url, len(self._renderers))]
-        bodies, ready = actor.render.options(num_returns=2).remote(job.bodies, self._profile, job.only)
+        asked = (job.bodies, self._profile, self._settings.render, job.only)
+        bodies, ready = actor.render.options(num_returns=2).remote(*asked)
         self._rendering[ready] = _Rendering(job, bodies, tries)
 
     def _rendered(self, ref: Any) -> _Batch | None:
@@ -207,7 +209,7 @@ class RayPageWorkers:
 
     def _allowed_s(self, job: _Job) -> float:
         pdfs = sum(task.url in job.pdfs for task in job.tasks)
-        return HTML_BATCH_S + pdfs * (self._crawl.pdf_timeout_s + PDF_SLACK_S)
+        return HTML_BATCH_S + pdfs * (self._settings.crawl.pdf_timeout_s + PDF_SLACK_S)
 
     def _extracted(self, ref: Any) -> _Batch | None:
         """These outcomes are added, but for pages that a browser is to fill; None when bodies are read again."""

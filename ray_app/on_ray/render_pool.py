@@ -15,7 +15,7 @@ from typing import Any
 import ray
 from ray.exceptions import RayActorError
 
-from ray_app.config import Settings
+from ray_app.config import RenderSettings, Settings
 from ray_app.errors import BadUrl
 from ray_app.ingest.fetch import HostProfile
 from ray_app.ingest.outcome import divide
@@ -62,27 +62,35 @@ class FetchActorGetter:
 
 
 class RenderActor:
-    """Ray's side of a Renderer."""
+    """Ray's side of a Renderer.
+
+    It outlives the job that made it, so settings come with each call. Those that differ are taken over when nothing
+    is under way.
+    """
 
     def __init__(self, settings: Settings, fetchers: int) -> None:
         """``fetchers`` is the number of fetch actors that the cluster has agreed on."""
         configure(settings.log, component="renderer")
         os.nice(NICENESS)
         actors = [fetch_actor(settings, index) for index in range(fetchers)]
-        self._renderer = Renderer(settings.render, FetchActorGetter(actors))
+        self._getter = FetchActorGetter(actors)
+        self._settings = settings.render
+        self._renderer = Renderer(settings.render, self._getter)
         self._under_way = 0
         self._rest: asyncio.Task[None] | None = None
 
-    async def start(self) -> None:
+    async def start(self, settings: RenderSettings) -> None:
         """Raises ConfigError when there is nothing to render with, so that a crawl can say so before it begins."""
+        await self._adopt(settings)
         await self._renderer.start()
 
     async def render(
-        self, bodies: Sequence[FetchResult], profile: HostProfile, only: int | None = None
+        self, bodies: Sequence[FetchResult], profile: HostProfile, settings: RenderSettings, only: int | None = None
     ) -> tuple[list[FetchResult], tuple[int, list[PageOutcome]]]:
         """Of all bodies, or of the one at index ``only``: the results that go on to extraction; their number, and the
         outcomes of those that scripts lead elsewhere. Raises ConfigError as ``start`` does.
         """
+        await self._adopt(settings)
         wanted = bodies if only is None else bodies[only : only + 1]
         self._under_way += 1
         if self._rest:
@@ -95,6 +103,12 @@ class RenderActor:
                 self._rest = asyncio.create_task(self._rest_when_idle())
         going_on, settled = divide(results)
         return going_on, (len(going_on), settled)
+
+    async def _adopt(self, settings: RenderSettings) -> None:
+        if settings != self._settings and not self._under_way:
+            before = self._renderer
+            self._settings, self._renderer = settings, Renderer(settings, self._getter)
+            await before.close()
 
     async def _rest_when_idle(self) -> None:
         await asyncio.sleep(IDLE_S)

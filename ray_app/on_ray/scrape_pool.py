@@ -12,7 +12,8 @@ import itertools
 import os
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -41,33 +42,48 @@ NICENESS = 4
 
 
 class FetchActor:
-    """Ray's side of a Fetcher: started on first use, one per process."""
+    """Ray's side of a Fetcher: started on first use, one per process.
+
+    It outlives the job that made it, so settings come with each batch. Those that differ are taken over when nothing
+    is under way; until then all crawls are fetched by the same ones, for it alone paces its hosts.
+    """
 
     def __init__(self, settings: Settings) -> None:
         configure(settings.log, component="scraper")
+        self._settings = settings.crawl
         self._fetcher = Fetcher(settings.crawl)
         self._started = False
+        self._under_way = 0
 
     async def fetch(
-        self, batch: Sequence[FetchTask], profile: HostProfile
+        self, batch: Sequence[FetchTask], profile: HostProfile, settings: CrawlSettings
     ) -> tuple[list[FetchResult], tuple[int, frozenset[str], list[PageOutcome]]]:
         """The results with bodies, which go on to extraction; their number, the URLs of those that are PDFs, and the
         outcomes of all others.
         """
-        await self._start()
-        bodies, settled = divide(await self._fetcher.fetch_batch(batch, profile))
+        if settings != self._settings and not self._under_way:
+            self._settings, self._started = settings, False
+            await self._fetcher.adopt(settings)
+        async with self._working():
+            bodies, settled = divide(await self._fetcher.fetch_batch(batch, profile))
         pdfs = frozenset(result.task.url for result in bodies if is_pdf(result))
         return bodies, (len(bodies), pdfs, settled)
 
     async def resource(self, task: ResourceTask, profile: HostProfile) -> Resource:
         """One hop for something that a page being rendered asks for."""
-        await self._start()
-        return await self._fetcher.resource(task, profile)
+        async with self._working():
+            return await self._fetcher.resource(task, profile)
 
-    async def _start(self) -> None:
-        if not self._started:
-            self._started = True
-            await self._fetcher.start()
+    @asynccontextmanager
+    async def _working(self) -> AsyncIterator[None]:
+        self._under_way += 1
+        try:
+            if not self._started:
+                self._started = True
+                await self._fetcher.start()
+            yield
+        finally:
+            self._under_way -= 1
 
 
 class ExtractActor:

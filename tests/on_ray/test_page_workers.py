@@ -10,12 +10,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import ray
 
-from ray_app.config import Settings, with_changes
+from ray_app.config import CrawlSettings, Settings, with_changes
 from ray_app.ingest.brands import BrandConfig, make_brand
+from ray_app.ingest.fetch import HostProfile
 from ray_app.on_ray import page_workers, scrape_pool
 from ray_app.on_ray.pipeline import Pipeline, Steps
-from ray_app.records import FetchResult, PageOutcome, UrlState
+from ray_app.records import FetchResult, FetchTask, PageOutcome, UrlState
 from ray_app.store.stores import Stores
 from ray_app.store.stores import stores as open_and_close
 from ray_app.testing.site import Page, Site, html, pdf
@@ -106,3 +108,33 @@ def test_what_a_worker_says_of_the_configuration_is_said_in_its_words(
     assert "no host/at all" in result.error
     assert "\n" not in result.error
     assert "ray::" not in result.error
+
+
+def test_a_fetch_actor_takes_later_settings_over_when_it_is_idle_and_keeps_its_pace(
+    cluster: Settings, site: Site
+) -> None:
+    actor = scrape_pool.fetch_actor(with_changes(cluster, ray={"namespace": "settings"}), 0)
+    try:
+        site.pages["/large"] = Page(html("Large", "It is large. " * 500))
+        small = cluster.crawl.model_copy(update={"html_cap_bytes": 1_024})
+        profile = HostProfile(2.0, "Backline/0.1", (site.authority,))
+
+        def fetch(settings: CrawlSettings, *paths: str) -> Any:
+            batch = [FetchTask("acme", site.url(path)) for path in paths]
+            return actor.fetch.options(num_returns=2).remote(batch, profile, settings)[1]
+
+        def whole(ref: Any) -> bool:
+            count, _, settled = ray.get(ref)
+            assert count or [one.reason for one in settled] == ["too_large"]
+            return bool(count)
+
+        assert whole(fetch(cluster.crawl, "/large"))
+        began = time.monotonic()
+        assert not whole(fetch(small, "/large"))  # /robots.txt is read again, and both wait for their turn
+        assert time.monotonic() - began > 0.9
+        busy = fetch(small, *INNOCENT)
+        assert not whole(fetch(cluster.crawl, "/large")), "others' work was under way"
+        ray.get(busy)
+        assert whole(fetch(cluster.crawl, "/large"))
+    finally:
+        ray.kill(actor)

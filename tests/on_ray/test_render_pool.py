@@ -15,6 +15,7 @@ import pytest
 import ray
 
 from ray_app.config import Settings, with_changes
+from ray_app.errors import ConfigError
 from ray_app.ingest.brands import make_brand
 from ray_app.ingest.fetch import HostProfile
 from ray_app.ingest.render.resource import ResourceTask
@@ -71,8 +72,8 @@ def test_a_batch(settings: Settings, site: Site) -> None:
         fetched(site, "/plain", scripted.page("show()")),
     ]
     actor = render_actor(settings, 0, 2)
-    ray.get(actor.start.remote())
-    bodies, ready = actor.render.options(num_returns=2).remote(batch, profile(site))
+    ray.get(actor.start.remote(settings.render))
+    bodies, ready = actor.render.options(num_returns=2).remote(batch, profile(site), settings.render)
     count, settled = ray.get(ready)
     results = ray.get(bodies)
     assert count == len(results) == 2
@@ -82,17 +83,32 @@ def test_a_batch(settings: Settings, site: Site) -> None:
         ("redirect", site.url("/ok"), UrlState.SKIPPED)
     ]
     assert site.paths() == ["/scripted/app.js", "/scripted/api/article"]
-    (only,), (one, nothing) = ray.get(actor.render.remote(batch, profile(site), 2))
+    (only,), (one, nothing) = ray.get(actor.render.remote(batch, profile(site), settings.render, 2))
     assert (only.task.url, one, nothing) == (site.url("/plain"), 1, [])
+
+
+def test_settings_of_a_later_crawl_are_taken_over(settings: Settings, site: Site) -> None:
+    actor = render_actor(settings, 0, 2)
+    wrong = settings.render.model_copy(update={"browser": "no-such-browser"})
+    with pytest.raises(ConfigError, match="no-such-browser"):
+        ray.get(actor.start.remote(wrong))
+    page = fetched(site, "/plain", scripted.page("show()"))
+    for cap, told in ((100, "Not rendered"), (2**20, "Rendered")):
+        other = settings.render.model_copy(update={"html_cap_bytes": cap})
+        ray.get(actor.start.remote(other))
+        ((result,), _) = ray.get(actor.render.remote([page], profile(site), other))
+        assert result.detail.startswith(told)
 
 
 def test_a_killed_actor_takes_its_browser_along_and_comes_back(settings: Settings, site: Site) -> None:
     actor = render_actor(settings, 0, 2)
     page = fetched(site, "/plain", scripted.page("show()"))
-    ray.get(actor.render.remote([page], profile(site)))
+    ray.get(actor.render.remote([page], profile(site), settings.render))
     family = family_of(actor)
     assert len(family) > 5
-    spinning = actor.render.remote([fetched(site, "/spins", scripted.page("while (true) {}"))], profile(site))
+    spinning = actor.render.remote(
+        [fetched(site, "/spins", scripted.page("while (true) {}"))], profile(site), settings.render
+    )
     time.sleep(1.5)
     family[0].send_signal(signal.SIGKILL)
     deadline = time.monotonic() + 15
@@ -101,7 +117,7 @@ def test_a_killed_actor_takes_its_browser_along_and_comes_back(settings: Setting
         time.sleep(0.1)
     with pytest.raises(ray.exceptions.RayActorError):
         ray.get(spinning)
-    (result,), _ = ray.get(actor.render.remote([page], profile(site)))
+    (result,), _ = ray.get(actor.render.remote([page], profile(site), settings.render))
     assert result.detail.startswith("Rendered")
 
 
@@ -111,7 +127,7 @@ async def test_an_idle_browser_is_given_back(monkeypatch: pytest.MonkeyPatch, se
     here = RenderActor(settings, 2)
     page = fetched(site, "/plain", scripted.page("show()"))
     for _ in range(2):
-        await here.render([page], profile(site))
+        await here.render([page], profile(site), settings.render)
         assert here._renderer.chromium
         await asyncio.sleep(1.5)
         assert here._renderer.chromium is None
