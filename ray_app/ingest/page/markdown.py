@@ -10,6 +10,8 @@ from ray_app.ingest.clean import one_line, visible
 BREAK = "\x0b"  # a <br> until the paragraph is finished; no page text keeps this character
 MAX_COLUMNS = 64  # a wider table is layout or an attack by colspan
 MAX_ROWSPAN = 200
+MAX_REPEATED_CHARS = 200  # of a cell that spans rows: a longer one is a paragraph beside them
+MAX_REPEATS = 1_000_000  # characters repeated on a page
 CELL_BULLET = "• "  # of an item of a list within a table cell, which has one line
 _WORD = re.compile(r"[^\W_]")
 _TICKS = re.compile(r"`+")
@@ -28,6 +30,7 @@ class _Level:
 class _Table:
     """An open data table. A cell that spans rows is repeated in each, so that every row reads alone."""
 
+    repeats: int  # characters that may be repeated
     rows: list[list[str]] = field(default_factory=list)
     header: bool = False  # the first row consists of header cells
     spans: dict[int, tuple[int, str]] = field(default_factory=dict)  # column -> rows left, text
@@ -54,7 +57,8 @@ class _Table:
                 row[-1] += "" if extra else f" {text}"
                 return
             if rows > 1:
-                self.spans[len(row)] = (min(rows, MAX_ROWSPAN) - 1, text if not extra else "")
+                repeated = text if not extra and len(text) <= MAX_REPEATED_CHARS else ""
+                self.spans[len(row)] = (min(rows, MAX_ROWSPAN) - 1, repeated)
             row.append(text if not extra else "")
 
     def _fill(self, row: list[str]) -> None:
@@ -62,7 +66,8 @@ class _Table:
             left, text = span
             if left > 1:
                 self.spans[len(row)] = (left - 1, text)
-            row.append(text)
+            row.append(text if len(text) <= self.repeats else "")
+            self.repeats -= len(row[-1])
 
 
 class MarkdownWriter:
@@ -83,6 +88,8 @@ class MarkdownWriter:
         self._marker = ""  # of a list item or definition that has no text yet
         self._tight = False  # the next block follows in the next line, without an empty one
         self._pre: list[str] | None = None
+        self._pre_says = False  # it holds more than white space
+        self._repeats = MAX_REPEATS
         self._table: _Table | None = None
         self._in_cell = False
 
@@ -91,6 +98,7 @@ class MarkdownWriter:
     def text(self, text: str) -> None:
         if self._pre is not None:
             self._pre.append(text)
+            self._pre_says = self._pre_says or bool(text.strip())
         elif self._parts or not text.isspace():
             if self._neighbour and text:
                 self._part_words(text)
@@ -137,7 +145,7 @@ class MarkdownWriter:
     @property
     def blank(self) -> bool:
         """Whether a new section could begin here without cutting a block."""
-        within = "".join(self._pre or ()).strip() or self._parts or self._table is not None
+        within = (self._pre is not None and self._pre_says) or self._parts or self._table is not None
         return not within and len(self._levels) <= self._base + 1
 
     @property
@@ -227,7 +235,7 @@ class MarkdownWriter:
 
     def open_pre(self) -> None:
         self.flush()
-        self._pre = []
+        self._pre, self._pre_says = [], False
 
     def close_pre(self) -> None:
         raw, self._pre = visible("".join(self._pre or ())), None
@@ -243,7 +251,7 @@ class MarkdownWriter:
 
     def open_table(self) -> None:
         self.flush()
-        self._table = _Table()
+        self._table = _Table(self._repeats)
 
     def open_row(self) -> None:
         if self._table is not None:
@@ -266,6 +274,7 @@ class MarkdownWriter:
             return
         self.flush()
         table.close_row()
+        self._repeats = table.repeats
         for block in _table_blocks(table):
             self._emit_block(block)
 

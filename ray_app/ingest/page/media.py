@@ -52,6 +52,7 @@ class MediaCollector:
         self._base = base
         self._images: dict[str, Media] = {}
         self._pdfs: dict[str, Media] = {}
+        self._captions: dict[int, str] = {}  # by ``mem_id`` of the figure
 
     @property
     def images(self) -> tuple[Media, ...]:
@@ -71,13 +72,16 @@ class MediaCollector:
             url = self._resolved(source)
             if url and not _COUNTERS.search(url):
                 if url not in self._images:
-                    self._add_image(url, _text_of(node, attributes), anchor)
+                    self._add_image(url, node, attributes, anchor)
                 return
 
-    def _add_image(self, url: str, text: str, anchor: str) -> None:
+    def _add_image(self, url: str, node: LexborNode, attributes: Attributes, anchor: str) -> None:
         file = path_of(url).rpartition("/")[2]
+        if _DRESS_FILE.search(file):
+            return
+        text = _text_of(attributes, self._caption(node))
         bullet = not text and file[-4:].lower() == ".gif"  # nobody has said what it shows since such files were new
-        if not bullet and not _DRESS_FILE.search(file):
+        if not bullet:
             self._images[url] = Media(url, text, anchor)
 
     def link(self, node: LexborNode, attributes: Attributes, anchor: str) -> None:
@@ -89,6 +93,19 @@ class MediaCollector:
         if url and url not in self._pdfs:
             text = one_line(node.text()) or one_line(attributes.get("title") or "")
             self._pdfs[url] = Media(url, text[:MAX_TEXT_CHARS].strip(), anchor)
+
+    def _caption(self, node: LexborNode) -> str:
+        """Of the figure or captioned box around an image."""
+        around = node.parent
+        for _ in range(CAPTION_LEVELS):
+            if around is None:
+                return ""
+            if around.tag == "figure" or "caption" in (around.attributes.get("class") or ""):
+                if around.mem_id not in self._captions:
+                    self._captions[around.mem_id] = _caption_in(around)
+                return self._captions[around.mem_id]
+            around = around.parent
+        return ""
 
     def _resolved(self, source: str) -> str:
         if len(source) > MAX_SOURCE_CHARS:
@@ -133,12 +150,11 @@ def _largest(source_set: str) -> str:
     return best
 
 
-def _text_of(node: LexborNode, attributes: Attributes) -> str:
+def _text_of(attributes: Attributes, caption: str) -> str:
     """Alternative text and caption, one when they say the same."""
     alternative = one_line(attributes.get("alt") or "")
     if _FILE_NAME.search(alternative):
         alternative = ""
-    caption = _caption(node)
     if alternative in caption:
         text = caption
     else:
@@ -146,14 +162,6 @@ def _text_of(node: LexborNode, attributes: Attributes) -> str:
     return (text or one_line(attributes.get("title") or ""))[:MAX_TEXT_CHARS].strip()
 
 
-def _caption(node: LexborNode) -> str:
-    """Of the figure or captioned box around an image."""
-    around = node.parent
-    for _ in range(CAPTION_LEVELS):
-        if around is None:
-            return ""
-        if around.tag == "figure" or "caption" in (around.attributes.get("class") or ""):
-            captions = (node for node in around.css(_CAPTIONS) if node.mem_id != around.mem_id)
-            return next((text for caption in captions if (text := one_line(caption.text()))), "")
-        around = around.parent
-    return ""
+def _caption_in(figure: LexborNode) -> str:
+    captions = (node for node in figure.css(_CAPTIONS) if node.mem_id != figure.mem_id)
+    return next((text for caption in captions if (text := one_line(caption.text()))), "")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 
 from ray_app.ingest.extract_html import extract
@@ -43,6 +45,14 @@ class TestImages:
     )
     def test_have_the_text_that_goes_with_them(self, page: str, text: str) -> None:
         assert images(page) == [("docs/a.png", text)]
+
+    @pytest.mark.parametrize("icon", ["<img src=i{}.gif>", "<img src={}/icon.png>", "<img src={}/next.gif>"])
+    def test_many_icons_in_a_figure_take_no_time(self, icon: str) -> None:
+        icons = "".join(icon.format(i) for i in range(10_000))
+        page = f"<figure>{icons}<figcaption></figcaption><img src=a.png alt=Lid></figure>"
+        started = time.process_time()
+        assert images(page) == [("docs/a.png", "Lid")]
+        assert time.process_time() - started < 3.0  # half a second
 
     @pytest.mark.parametrize(
         "attributes",
