@@ -14,6 +14,7 @@ from ray_app.ingest.page.dom import Attributes
 from ray_app.ingest.urls import authority, normalise
 
 MAX_TITLE_CHARS = 300
+MAX_TITLES = 1_000  # looked at for the page's own
 MAX_HREF_CHARS = 8_192  # longer ones are data
 MAX_ALTERNATES = 200  # there are about that many languages on the web
 _REFRESH = re.compile(r"^\s*[\d.]+\s*[;,]\s*(?:url\s*=\s*)?[\"']?([^\"']+)", re.IGNORECASE)
@@ -34,7 +35,7 @@ class Head:
     base: str  # what links are relative to
     canonical: str  # normalised, on whatever site: who asks decides whether to believe it; "" when unusable or none
     refresh: str  # target of a meta refresh as written, or ""
-    alternates: tuple[tuple[str, str], ...]  # language as written and normalised address of translations
+    alternates: tuple[str, ...]  # normalised addresses of translations
     series: tuple[str, ...]  # next and previous page, as written
     noindex: bool
     nofollow: bool
@@ -65,10 +66,9 @@ def read_links(tree: LexborHTMLParser, head: Head, limit: int) -> tuple[str, ...
     A canonical address on another site is no link: a page that claims to belong elsewhere leads nowhere by that.
     """
     canonical = head.canonical if _site(head.canonical) == _site(head.url) else ""
-    alternates = (address for _, address in head.alternates)
     seen: set[str] = set()
     found: dict[str, None] = {}
-    for target in (canonical, head.refresh, *head.series, *alternates, *map(_target, tree.css(_LINKS))):
+    for target in (canonical, head.refresh, *head.series, *head.alternates, *map(_target, tree.css(_LINKS))):
         href = target.partition("#")[0].strip()
         if not href or href in seen or len(href) > MAX_HREF_CHARS:
             continue
@@ -93,8 +93,18 @@ def _normalised(href: str, base: str) -> str:
 
 
 def _title(tree: LexborHTMLParser) -> str:
-    node = tree.css_first("head > title") or tree.css_first("title")
+    """Some pages have it in their body, where icons have titles too."""
+    node = tree.css_first("head > title")
+    if node is None:
+        node = next((other for other in tree.css("title")[:MAX_TITLES] if not _is_of_drawing(other)), None)
     return one_line(node.text())[:MAX_TITLE_CHARS].strip() if node is not None else ""
+
+
+def _is_of_drawing(title: LexborNode) -> bool:
+    around = title.parent
+    while around is not None and around.tag != "svg":
+        around = around.parent
+    return around is not None
 
 
 def _lang(tree: LexborHTMLParser, metas: Sequence[Attributes]) -> str:
@@ -119,14 +129,11 @@ def _canonical(tree: LexborHTMLParser, base: str) -> str:
     return _normalised(href, base) if href and len(href) <= MAX_HREF_CHARS else ""
 
 
-def _alternates(tree: LexborHTMLParser, base: str) -> tuple[tuple[str, str], ...]:
+def _alternates(tree: LexborHTMLParser, base: str) -> tuple[str, ...]:
     """The same document in other languages; a feed or a print version has no ``hreflang``."""
-    found: dict[str, str] = {}
-    for node in tree.css(_ALTERNATES)[:MAX_ALTERNATES]:
-        href = _target(node).strip()
-        if 0 < len(href) <= MAX_HREF_CHARS and (address := _normalised(href, base)):
-            found.setdefault(address, (node.attributes.get("hreflang") or "").strip())
-    return tuple((lang, address) for address, lang in found.items())
+    hrefs = [_target(node).strip() for node in tree.css(_ALTERNATES)[:MAX_ALTERNATES]]
+    addresses = (_normalised(href, base) for href in hrefs if 0 < len(href) <= MAX_HREF_CHARS)
+    return tuple(dict.fromkeys(filter(None, addresses)))
 
 
 def _site(url: str) -> str:

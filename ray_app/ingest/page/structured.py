@@ -19,15 +19,12 @@ from ray_app.ingest.page.hidden import is_hidden
 MAX_NAME_CHARS = 200  # of one name; a longer one is a description
 MAX_RAW_CHARS = 4_000  # of the markup text behind it; an unclosed element holds the rest of the page
 MAX_NAMES = 20  # of each kind; a page with more products is a list, and its names are found in its text
-MAX_QUESTIONS = 100
 MAX_CRUMBS = 12
 MAX_TRAILS = 5  # some pages have one for wide and one for narrow screens
 MAX_NODES = 2_000  # elements of the page that are looked at, and objects of all its JSON-LD
 MAX_LD_CHARS = 500_000  # of all JSON-LD of the page; more is a catalogue
 MAX_TEXT_CHARS = 1_000_000  # read out of elements in all; bounds what nested ones can cost
 MAX_CLIMB = 40  # ancestors searched for the item that a property belongs to
-MAX_KEYWORDS_CHARS = 500  # longer lists were written for search engines of the nineties
-MAX_KEYWORD_CHARS = 60
 
 _WANTED = (
     'script[type*="ld+json" i], meta[property], meta[name], [itemprop], h1, nav[aria-label*="breadcrumb" i], '
@@ -67,8 +64,6 @@ class Hints:
     sites: tuple[str, ...] = ()  # names of the whole site
     headings: tuple[str, ...] = ()  # h1
     crumbs: tuple[str, ...] = ()  # outermost first, mostly with the page itself last
-    questions: tuple[str, ...] = ()  # of an FAQPage
-    keywords: tuple[str, ...] = ()
     is_product: bool = False  # the page presents one product
     discontinued: bool = False  # its offer says so
 
@@ -121,10 +116,10 @@ class _Reader:
         if tag not in _NO_TRAIL and len(self._trails) < MAX_TRAILS and "breadcrumb" in _marks(attributes):
             self._trail(node)
 
-    def _add(self, kind: str, raw: object, limit: int = MAX_NAMES) -> None:
+    def _add(self, kind: str, raw: object) -> None:
         found = self._found.setdefault(kind, {})
         name = _name(raw)
-        if name and len(found) < limit:
+        if name and len(found) < MAX_NAMES:
             found[name] = None
 
     def _text(self, node: LexborNode) -> str:
@@ -146,10 +141,6 @@ class _Reader:
             self._is_product |= content.strip().lower() in ("product", "og:product", "product.item")
         elif kind in ("product:availability", "og:availability"):
             self._discontinued |= "discontinued" in content.lower()
-        elif kind == "keywords" and len(content) <= MAX_KEYWORDS_CHARS:
-            for word in content.split(","):
-                if len(word) <= MAX_KEYWORD_CHARS:
-                    self._add("keywords", word)
 
     # Breadcrumbs
 
@@ -203,8 +194,6 @@ class _Reader:
             self._product(thing)
         elif "breadcrumblist" in kinds:
             self._ld_trail(thing)
-        elif "question" in kinds:
-            self._add("questions", thing.get("name"), MAX_QUESTIONS)
         elif "website" in kinds:
             self._add("sites", thing.get("name"))
 
@@ -218,7 +207,7 @@ class _Reader:
             self._own[name] = None
         for offer in _list(thing.get("offers")):
             if isinstance(offer, dict):
-                self._discontinued |= "discontinued" in str(offer.get("availability"))[:MAX_RAW_CHARS].lower()
+                self._discontinued |= any(map(_says_discontinued, _list(offer.get("availability"))))
 
     def _ld_trail(self, thing: Mapping[str, Any]) -> None:
         crumbs = []
@@ -226,6 +215,12 @@ class _Reader:
             if isinstance(step, dict):
                 crumbs.append(_name(step.get("name") or step.get("item")))
         self._trails.append(tuple(dict.fromkeys(crumb for crumb in crumbs if crumb)))
+
+
+def _says_discontinued(availability: object) -> bool:
+    if isinstance(availability, Mapping):
+        availability = availability.get("@id")
+    return isinstance(availability, str) and "discontinued" in availability[:MAX_RAW_CHARS].lower()
 
 
 def _marks(attributes: Attributes) -> str:

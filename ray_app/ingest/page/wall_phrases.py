@@ -1,4 +1,4 @@
-"""What pages say instead of their content, in the languages of support sites; see ingest.walls.
+"""What pages say instead of their content, in the languages of support sites; see ingest.page.walls.
 
 All patterns are for text in NFKC, lower case, with straight apostrophes and single spaces. Those that end in TITLE are
 compared with a whole title or heading, or with a whole part of it; the others are searched for.

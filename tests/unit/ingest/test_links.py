@@ -84,10 +84,16 @@ class TestHead:
         assert links(page.format("https://www.help.example.com/c"))[0] == "https://www.help.example.com/c"
         assert links(page.format("https://elsewhere.com/")) == (f"{SITE}x",)
 
-    def test_alternates_name_their_language(self) -> None:
+    def test_the_title_of_an_icon_is_not_the_pages(self) -> None:
+        icon = "<svg><g><title>Search icon</title></g></svg>"
+        assert head(f"{icon}<h1>Reset your device</h1>").title == ""
+        assert head(f"<p>{icon}</p><title>Fan</title>").title == "Fan"
+        assert head(f"<title>Fan</title>{icon}").title == "Fan"
+
+    def test_alternates_are_translations(self) -> None:
         page = """<link rel=alternate hreflang=de href=/de/><link rel=alternate hreflang=x-default href=/>
             <link rel=alternate hreflang=fr href="javascript:x"><link rel=alternate media=print href=/print>"""
-        assert head(page).alternates == (("de", f"{SITE}de/"), ("x-default", SITE))
+        assert head(page).alternates == (f"{SITE}de/", SITE)
 
     def test_alternates_are_bounded(self) -> None:
         page = "".join(f"<link rel=alternate hreflang=en href=/{i}>" for i in range(1_000))
