@@ -79,6 +79,15 @@ def test_ingest_then_ask_without_anything_running(folder: Path, site: DemoSite) 
     assert "factory-reset.html#reset-pl-61" in shown
 
 
+def test_a_brand_once_crawled_needs_only_its_name(folder: Path, site: DemoSite) -> None:
+    first = ["crawl", *ingest_arguments(site, "returning")[1:], "--max-pages", "2", "--json"]
+    (brand,) = json.loads(backline(folder, *first))["brands"]
+    assert (brand["error"], brand["crawl"]["complete"]) == (None, False)
+    (brand,) = json.loads(backline(folder, "crawl", "--brand", "returning", "--rate", "0", "--json"))["brands"]
+    assert (brand["error"], brand["crawl"]["complete"]) == (None, True), "the limit was that of the first run"
+    assert set(outcome(folder, "returning")) == set(outcome(folder, "pellandine"))
+
+
 def test_killed_at_any_moment_the_same_command_completes_it(folder: Path, site: DemoSite) -> None:
     command = [BACKLINE, *ingest_arguments(site, "killed", rate="8")]
     process = subprocess.Popen(command, cwd=folder, env=environment(folder), stderr=subprocess.PIPE, text=True)
@@ -172,7 +181,25 @@ def test_commands_that_look(folder: Path, site: DemoSite) -> None:
     assert any("E-07" in hit["text"] for hit in hits[:3])
     assert len(backline(folder, "schedule", "list", "--json").splitlines()) == 7
     assert json.loads(backline(folder, "status", "--json")) == {"running": False}
-    assert '"state":"bad"' not in backline(folder, "doctor", "--json").replace('"serve.port","state":"bad"', "")
+
+
+@pytest.mark.parametrize(("redis", "state"), [("", "ok"), ("localhost:6379", "bad")])
+def test_doctor_tells_all_it_finds(folder: Path, redis: str, state: str) -> None:
+    done = subprocess.run(
+        [BACKLINE, "doctor", "--json"],
+        cwd=folder,
+        env=environment(folder) | {"REDIS_URL": redis},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    found = {one["name"]: one["state"] for one in map(json.loads, done.stdout.splitlines())}
+    told = {"versions", "data_dir", "database", "embedding model", "brands.yaml", "schedule", "chroma", "llm"}
+    assert told <= {name for name, what in found.items() if what == "ok"}, done.stdout + done.stderr
+    assert {"disk", "ray token"} <= set(found)
+    assert "serve.port" in found
+    assert found["redis"] == state
+    assert done.returncode == ("bad" in found.values())
 
 
 @pytest.mark.parametrize(
@@ -182,6 +209,8 @@ def test_commands_that_look(folder: Path, site: DemoSite) -> None:
         (["crawl", "--brand", "nobody"], 2, "--url"),
         (["crawl", "--brand", "Bad Name", "--url", "http://x.example/"], 2, "a-z"),
         (["crawl", "--brand", "x", "--url", "ftp://x.example/"], 2, "http"),
+        (["crawl", "--brand", "pellandine", "--url", "http://else.example/"], 2, "outside the brand's scope"),
+        (["crawl", "--brand", "a", "--brand", "b", "--url", "http://x.example/"], 2, "single --brand"),
         (["why", "http://never.example/"], 2, "No crawl has ever seen"),
         (["urls", "--brand", "pellandine", "--reason", "because"], 2, "Reasons are"),
         (["crawl", "--brand", "pellandine", "--full", "--retry-failed"], 2, "exclude each other"),
