@@ -437,20 +437,17 @@ class TestHostilePages:
 
     def test_long_cells_that_span_rows_are_told_once(self) -> None:
         table = f"<table><tr><td rowspan=3>{'long ' * 50}<td rowspan=3>short<td>a<tr><td>b<tr><td>c</table>"
-        assert [line.split("|")[2:4] for line in text(table).split("\n")[3:]] == [
-            [" short ", " b "],
-            [" short ", " c "],
-        ]
+        assert text(table).split("\n")[3:] == ["|  | short | b |", "|  | short | c |"]
 
     def test_cells_that_span_rows_do_not_swell_the_page(self) -> None:
         cells = f"<td rowspan=999>{'long ' * 30}" * 60
         assert len(text(f"<table><tr>{cells}{'<tr>' * 150}</table>" * 3)) < 1_200_000
 
     def test_many_ids_in_code_are_noted_in_time(self) -> None:
-        code = "".join(f"<span id=i{i}>word</span>\n" for i in range(20_000))
+        code = "".join(f"<span id=i{i}>word</span>\n" for i in range(50_000))
         started = time.process_time()
-        assert "word" in text(f"<p>{'word ' * 1_000}</p><pre>{code}</pre>")
-        assert time.process_time() - started < 2.0  # a fifth of a second
+        assert "word" in text(f"<p>{'word ' * 1_000}</p><pre>Start {code}</pre>")
+        assert time.process_time() - started < 3.0  # half a second
 
     def test_spans_of_cells_are_bounded(self) -> None:
         cells = "<td rowspan=99999 colspan=99999>abc" * 20

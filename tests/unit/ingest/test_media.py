@@ -48,11 +48,11 @@ class TestImages:
 
     @pytest.mark.parametrize("icon", ["<img src=i{}.gif>", "<img src={}/icon.png>", "<img src={}/next.gif>"])
     def test_many_icons_in_a_figure_take_no_time(self, icon: str) -> None:
-        icons = "".join(icon.format(i) for i in range(10_000))
+        icons = "".join(icon.format(i) for i in range(20_000))
         page = f"<figure>{icons}<figcaption></figcaption><img src=a.png alt=Lid></figure>"
         started = time.process_time()
         assert images(page) == [("docs/a.png", "Lid")]
-        assert time.process_time() - started < 3.0  # half a second
+        assert time.process_time() - started < 3.0  # a third of a second; captions looked for each time: eight
 
     @pytest.mark.parametrize(
         "attributes",
