@@ -25,8 +25,8 @@ from ray_app.records import FetchTask, PageOutcome, UrlState
 
 log = get_logger(__name__)
 
-# A fetch actor that died is restarted by Ray within seconds; a URL is sent again so often before it is given up, from
-# the third time on alone.
+# A fetch actor that died is restarted by Ray within seconds; a URL is sent again so often before it is given up. From
+# the third time on it goes alone, and after those that have not: one that kills must not take the same ones along again.
 FETCH_TRIES = 6
 ALONE_FROM = 2
 # A page is given up when the process died on it so often, first in company, then alone: twice may be bad luck.
@@ -63,6 +63,7 @@ class _Fetching:
     tasks: Sequence[FetchTask]
     bodies: Any  # ObjectRef of list[FetchResult]
     tries: int
+    then: Sequence[tuple[FetchTask, int]]  # those to be fetched afterwards, each alone, with their tries
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,10 +144,12 @@ class RayPageWorkers:
 
     # Fetching
 
-    def _fetch(self, batch: _Batch, tasks: Sequence[FetchTask], tries: int) -> None:
+    def _fetch(
+        self, batch: _Batch, tasks: Sequence[FetchTask], tries: int, then: Sequence[tuple[FetchTask, int]] = ()
+    ) -> None:
         actor = self._fetchers[fetcher_of(tasks[0].url, len(self._fetchers))]
         bodies, ready = actor.fetch.options(num_returns=2).remote(list(tasks), self._profile, self._settings.crawl)
-        self._fetching[ready] = _Fetching(batch, tasks, bodies, tries)
+        self._fetching[ready] = _Fetching(batch, tasks, bodies, tries, then)
 
     def _fetched(self, ref: Any) -> _Batch | None:
         """The outcomes that need no extraction are added; the rest goes on."""
@@ -155,6 +158,7 @@ class RayPageWorkers:
             bodies, pdfs, settled = _get(ref)
         except RayActorError:
             return self._fetch_again(fetching)
+        self._fetch_next(fetching.batch, fetching.then)
         fetching.batch.outcomes.extend(settled)
         if bodies:
             job = _Job(fetching.batch, fetching.bodies, _without(fetching.tasks, settled), pdfs)
@@ -165,15 +169,23 @@ class RayPageWorkers:
         return fetching.batch
 
     def _fetch_again(self, fetching: _Fetching) -> _Batch | None:
-        """Ray restarts the actor in about a second. From the third try on each URL goes alone, in case one kills it."""
+        """Ray restarts the actor in about a second."""
         log.warning("fetch_actor_died", urls=len(fetching.tasks), tries=fetching.tries)
         if fetching.tries >= FETCH_TRIES:
             fetching.batch.outcomes.extend(_failed(fetching.tasks, "fetch_crashed"))
+            self._fetch_next(fetching.batch, fetching.then)
             return fetching.batch
-        groups = [fetching.tasks] if fetching.tries < ALONE_FROM else [[task] for task in fetching.tasks]
-        for tasks in groups:
-            self._fetch(fetching.batch, tasks, fetching.tries + 1)
+        if fetching.tries < ALONE_FROM:
+            self._fetch(fetching.batch, fetching.tasks, fetching.tries + 1)
+        else:
+            again = [(task, fetching.tries + 1) for task in fetching.tasks]
+            self._fetch_next(fetching.batch, [*fetching.then, *again])
         return None
+
+    def _fetch_next(self, batch: _Batch, alone: Sequence[tuple[FetchTask, int]]) -> None:
+        if alone:
+            task, tries = alone[0]
+            self._fetch(batch, [task], tries, alone[1:])
 
     # Rendering
 

@@ -25,7 +25,7 @@ from ray_app.testing.site import Page, Site, html, pdf
 pytestmark = [pytest.mark.on_ray, pytest.mark.timeout(300)]
 
 ALLOWED_S = 6.0  # a process starts within that, also on a busy machine
-INNOCENT = tuple(f"/innocent/{number}" for number in range(8))
+INNOCENT = tuple(f"/pages/{number}" for number in range(8))
 OK = (UrlState.FETCHED, "ok")
 
 
@@ -57,6 +57,19 @@ def fragile_actor() -> type:
     return Fragile
 
 
+def fragile_fetch_actor() -> type:
+    """A FetchActor that one address kills. Made here, so that Ray sends its code along."""
+
+    class FragileFetch(scrape_pool.FetchActor):
+        async def fetch(self, batch: Sequence[FetchTask], profile: HostProfile, settings: CrawlSettings) -> Any:
+            fetched = await super().fetch(batch, profile, settings)
+            if any(task.url.endswith("/pages/kills") for task in batch):
+                os.kill(os.getpid(), signal.SIGKILL)
+            return fetched
+
+    return FragileFetch
+
+
 @pytest.fixture
 def own(cluster: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
     """Settings with which processes are fragile and hang soon, and with stores of their own."""
@@ -65,11 +78,11 @@ def own(cluster: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> S
     return with_changes(cluster, crawl={"extract_workers": 2}).model_copy(update={"data_dir": tmp_path})
 
 
-def crawl(settings: Settings, opened: Stores, site: Site, pages: dict[str, Page]) -> dict[str, Any]:
+def crawl(settings: Settings, opened: Stores, site: Site, pages: dict[str, Page], rate: float = 0.0) -> dict[str, Any]:
     """Crawl a start page that links to all these: what became of each."""
     site.pages.update(pages)
     site.pages["/start"] = Page(html("Start", "Where it all begins.", links=list(pages)))
-    fields = {"start_urls": (site.url("/start"),), "allow_hosts": (site.authority,), "rate": 0.0, "sitemaps": False}
+    fields = {"start_urls": (site.url("/start"),), "allow_hosts": (site.authority,), "rate": rate, "sitemaps": False}
     (result,) = Pipeline(settings, opened).run([make_brand("fragile", fields, settings.crawl)], Steps(embed=False))
     assert not result.error
     assert result.crawl
@@ -79,14 +92,29 @@ def crawl(settings: Settings, opened: Stores, site: Site, pages: dict[str, Page]
 
 def test_a_page_that_kills_and_one_that_hangs_take_nothing_along(own: Settings, site: Site) -> None:
     pages = {path: Page(html(path, f"There is nothing wrong with {path}.")) for path in INNOCENT}
-    pages["/kills"] = Page(html("Kills", "I kill."))
-    pages["/hangs"] = Page(html("Hangs", "I keep."))
+    pages["/pages/dies"] = Page(html("Kills", "I kill."))
+    pages["/pages/hangs"] = Page(html("Hangs", "I keep."))
     with open_and_close(own) as opened:
         fates = crawl(own, opened, site, pages)
         texts = {document.url.removeprefix(site.url("")) for document in opened.ledger.documents("fragile")}
-    guilty = dict.fromkeys(("/kills", "/hangs"), (UrlState.FAILED, "extract_crashed"))
+    guilty = dict.fromkeys(("/pages/dies", "/pages/hangs"), (UrlState.FAILED, "extract_crashed"))
     assert fates == {**dict.fromkeys(("/start", *INNOCENT), OK), **guilty}
     assert texts == {"/start", *INNOCENT}
+
+
+def test_a_page_that_kills_who_fetches_it_takes_nothing_along(
+    own: Settings, site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(scrape_pool, "FetchActor", fragile_fetch_actor())
+    apart = with_changes(own, ray={"namespace": "fragile"})
+    pages = {path: Page(html(path, "There is nothing wrong.")) for path in ("/pages/kills", *INNOCENT)}
+    try:
+        with open_and_close(own) as opened:
+            fates = crawl(apart, opened, site, pages, rate=3.0)
+    finally:
+        ray.kill(scrape_pool.fetch_actor(apart, 0))
+    assert fates.pop("/pages/kills") == (UrlState.FAILED, "fetch_crashed")
+    assert fates == dict.fromkeys(("/start", *INNOCENT), OK)
 
 
 def test_a_pdf_has_its_time_whatever_its_address(own: Settings, site: Site) -> None:
