@@ -26,7 +26,7 @@ from ray_app.records import FetchTask, PageOutcome, UrlState
 log = get_logger(__name__)
 
 # A fetch actor that died is restarted by Ray within seconds; a URL is sent again so often before it is given up. From
-# the third time on it goes alone, and after those that have not: one that kills must not take the same ones along again.
+# the third time on it goes alone, and after those that have not: one that kills must not take the same ones along.
 FETCH_TRIES = 6
 ALONE_FROM = 2
 # A page is given up when the process died on it so often, first in company, then alone: twice may be bad luck.

@@ -207,6 +207,7 @@ def pid_of(actor: object) -> int:
     """The process of an actor, as the cluster knows it."""
     from ray.util.state import get_actor
 
-    state = get_actor(actor._actor_id.hex())  # type: ignore[attr-defined]
+    address = ray.get_runtime_context().gcs_address  # others may run on this machine
+    state = get_actor(actor._actor_id.hex(), address=address)  # type: ignore[attr-defined]
     assert state and state.pid
     return int(state.pid)
