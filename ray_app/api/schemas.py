@@ -82,7 +82,9 @@ class SearchRequest(Request):
 class ScrapeRequest(Request):
     brand: BrandName
     urls: list[Annotated[Text, Field(max_length=MAX_URL_CHARS)]] = Field(
-        [], max_length=MAX_URLS, description="start URLs; empty: those configured for the brand"
+        [],
+        max_length=MAX_URLS,
+        description="where a new brand begins; of a known one, pages to look at beside its start URLs in this run",
     )
     full: bool = Field(False, description="true: start a new cycle over all pages")
 
