@@ -51,6 +51,8 @@ class Fire:
         self.seed = seed
         self._draw = random.Random(seed)
         self.kills: Counter[str] = Counter()
+        # Extractors that lost a PDF reader: none loses two, for a PDF on which two die is given up, rightly.
+        self._bereft: set[int] = set()
 
     def arm(self, point: str, count: int) -> None:
         """Have the first process that comes to a point for the countth time kill itself."""
@@ -73,10 +75,16 @@ class Fire:
         found = [driver] if target == "driver" else [p for p in _below(cluster) if _kind(p) == target]
         if not found:
             return
+        victim = self._draw.choice(found)
         try:
-            self._draw.choice(found).send_signal(signal.SIGKILL)
+            parent = victim.ppid()
+            if target == "pdf" and parent in self._bereft:
+                return
+            victim.send_signal(signal.SIGKILL)
         except psutil.NoSuchProcess:
             return
+        if target == "pdf":
+            self._bereft.add(parent)
         self.kills[target] += 1
 
 
