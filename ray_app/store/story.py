@@ -78,7 +78,7 @@ def _text(row: UrlRow, aliases: Sequence[str], indexed: bool | None) -> Iterator
         if row.canonical_url and row.state is UrlState.FETCHED:
             pass
         elif indexed is None:
-            yield "Nothing that can be read is published for its brand."
+            yield "Nothing is published for its brand, or nothing that can be read."
         else:
             yield (
                 "It is in the live index."

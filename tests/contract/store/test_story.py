@@ -84,7 +84,7 @@ def test_who_stands_for_whom() -> None:
 
 
 def test_whether_it_is_indexed() -> None:
-    assert "Nothing that can be read is published" in told(indexed=None)
+    assert "Nothing is published" in told(indexed=None)
     assert "the next embedding puts it there" in told(indexed=False)
 
 
