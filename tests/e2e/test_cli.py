@@ -108,8 +108,14 @@ def test_killed_at_any_moment_the_same_command_completes_it(folder: Path, site: 
     assert outcome(folder, "killed") == outcome(folder, "pellandine")
 
 
+# What a shell starts in the background is told to ignore ctrl-C, and so would be all that it starts.
+AT_A_TERMINAL = (
+    "import os, signal, sys; signal.signal(signal.SIGINT, signal.SIG_DFL); os.execv(sys.argv[1], sys.argv[1:])"
+)
+
+
 def test_ctrl_c_stops_within_seconds_and_the_same_command_goes_on(folder: Path, site: DemoSite) -> None:
-    command = [BACKLINE, *ingest_arguments(site, "stopped", rate="8")]
+    command = [sys.executable, "-c", AT_A_TERMINAL, str(BACKLINE), *ingest_arguments(site, "stopped", rate="8")]
     process = subprocess.Popen(
         command, cwd=folder, env=environment(folder), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )
