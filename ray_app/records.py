@@ -76,6 +76,15 @@ REASONS: dict[str, str] = {
 }
 
 
+# Why a chunk is in no index; in the same words as REASONS.
+CHUNK_REASONS = {
+    "empty": "it has no text that the embedding model reads",
+    "too_long": "it is longer than the embedding model reads",
+    "tokenizer": "the embedding model's tokenizer failed on it",
+    "bad_vector": "the embedding model returned NaN, infinite or zero numbers for it",
+}
+
+
 class Kind(StrEnum):
     """What a URL is asked for."""
 

@@ -25,6 +25,8 @@ class GenerationRow:
     model: str
     created_at: float
     published_at: float | None  # when it went live; None when it is not the live one
+    held: bool = False  # it is live and stays so, whatever is built, until that is lifted
+    figures: Mapping[str, float] | None = None  # of its own retrieval evaluation; None: not evaluated
 
 
 class Catalog:
@@ -54,7 +56,9 @@ class Catalog:
             return list(conn.scalars(select(brands.c.name).order_by(brands.c.name)))
 
     def add_generation(self, brand: str, generation: str, summary: Mapping[str, Any]) -> None:
-        """Records a complete generation; ``summary`` has chunks, documents, model and created_at. May be repeated.
+        """Records a complete generation; ``summary`` has chunks, documents, model and created_at, perhaps figures.
+
+        May be repeated; the first word stands.
 
         Raises StoreError naming what ``summary`` lacks.
         """
@@ -67,6 +71,7 @@ class Catalog:
             "documents": int(summary["documents"]),
             "model": str(summary["model"]),
             "created_at": float(summary["created_at"]),
+            "figures": summary.get("figures"),
         }
         with self._db.write() as conn:
             conn.execute(insert(conn, generations).values(row).on_conflict_do_nothing())
@@ -75,13 +80,13 @@ class Catalog:
         """The recorded generations of a brand, newest first."""
         live = and_(pointers.c.brand == generations.c.brand, pointers.c.generation == generations.c.generation)
         query = (
-            select(generations, pointers.c.published_at)
+            select(generations, pointers.c.published_at, pointers.c.held)
             .outerjoin(pointers, live)
             .where(generations.c.brand == brand)
             .order_by(generations.c.created_at.desc(), generations.c.generation.desc())
         )
         with self._db.read() as conn:
-            return [GenerationRow(**row) for row in conn.execute(query).mappings()]
+            return [GenerationRow(**{**row, "held": bool(row["held"])}) for row in conn.execute(query).mappings()]
 
     def live(self, brand: str) -> str | None:
         """The generation that readers use."""
@@ -94,8 +99,13 @@ class Catalog:
             rows = conn.execute(select(pointers.c.brand, pointers.c.generation))
             return {row.brand: row.generation for row in rows}
 
-    def publish(self, brand: str, generation: str, now: float, fence: int | None = None) -> None:
-        """Makes a recorded generation the live one. Also the way back to an earlier one.
+    def held(self, brand: str) -> bool:
+        """Whether the live generation is to stay whatever is built."""
+        with self._db.read() as conn:
+            return bool(conn.scalar(select(pointers.c.held).where(pointers.c.brand == brand)))
+
+    def publish(self, brand: str, generation: str, now: float, fence: int | None = None, *, hold: bool = False) -> None:
+        """Makes a recorded generation the live one. Also the way back to an earlier one, which ``hold`` keeps.
 
         Raises NoGeneration when it is not recorded, LeaseLost when a ``fence`` is given and old.
         """
@@ -105,8 +115,8 @@ class Catalog:
             this = and_(generations.c.brand == brand, generations.c.generation == generation)
             if conn.scalar(select(generations.c.generation).where(this)) is None:
                 raise NoGeneration(f"The brand {brand} has no generation {generation}.")
-            statement = insert(conn, pointers).values(brand=brand, generation=generation, published_at=now)
-            change = {"generation": generation, "published_at": now}
+            change = {"generation": generation, "published_at": now, "held": int(hold)}
+            statement = insert(conn, pointers).values(brand=brand, **change)
             conn.execute(statement.on_conflict_do_update(index_elements=["brand"], set_=change))
 
     def drop_generation(self, brand: str, generation: str) -> None:

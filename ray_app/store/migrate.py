@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from sqlalchemy import Connection, bindparam, func, inspect, select, text, update
+from sqlalchemy import Connection, Table, bindparam, func, inspect, select, text, update
 from sqlalchemy.schema import CreateColumn
 
 from ray_app.errors import StoreError
-from ray_app.store.schema import VERSION, cycles, layout, metadata, urls
+from ray_app.store.schema import VERSION, cycles, generations, layout, metadata, pointers, urls
 from ray_app.store.settle import host_of
 
 ROWS = 5_000  # per slice of a table that is rewritten
@@ -41,12 +41,7 @@ def _version(conn: Connection, tables: set[str]) -> int:
 
 def _to_2(conn: Connection) -> None:
     """Version 1 knew what waits by ``cycle_done`` alone, and duplicates by their hash at each reading."""
-    for table in (urls, cycles):
-        held = {column["name"] for column in inspect(conn).get_columns(table.name)}
-        for column in table.columns:
-            if column.name not in held:
-                spelled = CreateColumn(column).compile(dialect=conn.dialect)
-                conn.execute(text(f"ALTER TABLE {table.name} ADD COLUMN {spelled}"))
+    _add_columns(conn, urls, cycles)
     for name in ("urls_due", "urls_text"):
         conn.execute(text(f"DROP INDEX IF EXISTS {name}"))
     _fill_hosts(conn)
@@ -61,6 +56,23 @@ def _to_3(conn: Connection) -> None:
         index.create(conn, checkfirst=True)
 
 
+def _to_4(conn: Connection) -> None:
+    """Generations have figures, and a pointer may be held; the new tables are created with what else is missing."""
+    _add_columns(conn, generations, pointers)
+
+
+def _add_columns(conn: Connection, *tables: Table) -> None:
+    there = set(inspect(conn).get_table_names())
+    for table in tables:
+        if table.name not in there:
+            continue  # it is created whole
+        held = {column["name"] for column in inspect(conn).get_columns(table.name)}
+        for column in table.columns:
+            if column.name not in held:
+                spelled = CreateColumn(column).compile(dialect=conn.dialect)
+                conn.execute(text(f"ALTER TABLE {table.name} ADD COLUMN {spelled}"))
+
+
 def _fill_hosts(conn: Connection) -> None:
     this = (urls.c.brand == bindparam("key_brand")) & (urls.c.url == bindparam("key_url"))
     statement = update(urls).where(this).values(host=bindparam("new_host"))
@@ -70,4 +82,4 @@ def _fill_hosts(conn: Connection) -> None:
         conn.execute(statement, rows)
 
 
-_STEPS: dict[int, Callable[[Connection], None]] = {1: _to_2, 2: _to_3}
+_STEPS: dict[int, Callable[[Connection], None]] = {1: _to_2, 2: _to_3, 3: _to_4}

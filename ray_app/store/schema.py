@@ -21,7 +21,7 @@ from sqlalchemy import (
 # Keys compare byte by byte on both databases; PostgreSQL's locale order would differ from SQLite's.
 KEY = String().with_variant(Text(collation="C"), "postgresql")
 
-VERSION = 3  # of this layout; see store.migrate
+VERSION = 4  # of this layout; see store.migrate
 
 metadata = MetaData()
 
@@ -189,6 +189,7 @@ generations = Table(
     _count("documents"),
     _text("model"),
     _time("created_at"),
+    Column("figures", JSON(none_as_null=True)),  # since version 4: what the publish gate measured
 )
 
 pointers = Table(
@@ -197,7 +198,32 @@ pointers = Table(
     Column("brand", KEY, primary_key=True),
     Column("generation", KEY, nullable=False),
     _time("published_at"),
+    _count("held"),  # since version 4: 1 after a rollback that holds; nothing is published then unless forced
     ForeignKeyConstraint(["brand", "generation"], ["generations.brand", "generations.generation"]),
+)
+
+# Since version 4: chunks that could not be embedded, until their document is cut again.
+rejects = Table(
+    "rejects",
+    metadata,
+    Column("brand", KEY, primary_key=True),
+    Column("chunk_id", KEY, primary_key=True),
+    Column("url", KEY, nullable=False),
+    Column("reason", KEY, nullable=False),  # a key of records.CHUNK_REASONS
+    _text("detail"),
+    _text("model"),
+    _time("at"),
+)
+Index("rejects_url", rejects.c.brand, rejects.c.url)
+
+# Since version 4: what was forgotten on request. Nothing of it is stored again, by a crawl or from a backup.
+tombstones = Table(
+    "tombstones",
+    metadata,
+    Column("brand", KEY, primary_key=True),
+    Column("url", KEY, primary_key=True),  # "": the whole brand as it was
+    _time("forgotten_at"),
+    _text("receipt"),
 )
 
 tasks = Table(

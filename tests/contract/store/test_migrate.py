@@ -5,6 +5,7 @@ from sqlalchemy import create_engine, inspect, text
 
 from ray_app.errors import StoreError
 from ray_app.records import UrlState
+from ray_app.store.catalog import Catalog
 from ray_app.store.db import Database
 from ray_app.store.ledger import Cycle, Discovery, Ledger
 from ray_app.store.schema import VERSION, urls
@@ -71,6 +72,27 @@ def test_a_database_of_version_2_gets_the_indexes_it_lacks(db_url: str) -> None:
         db = Database(db_url)
         assert indexes(db) == {index.name for index in urls.indexes}
         db.close()
+
+
+def test_a_database_of_version_3_keeps_what_is_published(db_url: str) -> None:
+    db = Database(db_url)
+    catalog = Catalog(db)
+    catalog.add_generation("acme", "g1", {"chunks": 1, "documents": 1, "model": "m", "created_at": 1.0})
+    catalog.publish("acme", "g1", 2.0)
+    db.close()
+    run(
+        db_url,
+        "UPDATE layout SET version = 3",
+        "DROP TABLE rejects",
+        "DROP TABLE tombstones",
+        "ALTER TABLE pointers DROP COLUMN held",
+        "ALTER TABLE generations DROP COLUMN figures",
+    )
+    db = Database(db_url)
+    (row,) = Catalog(db).generations("acme")
+    assert (row.published_at, row.held, row.figures) == (2.0, False, None)
+    assert {"rejects", "tombstones"} <= set(inspect(db.engine).get_table_names())
+    db.close()
 
 
 def test_a_database_of_a_newer_backline_is_refused_in_words(db_url: str) -> None:
