@@ -126,12 +126,21 @@ class EmbeddingSettings(Section):
 
 
 class IndexSettings(Section):
+    store: str = Field(
+        "",
+        description="where the nodes of a cluster share generations: s3://bucket/prefix, gs://..., file:///nfs/...; "
+        "empty: they lie under data_dir alone; credentials come from the environment",
+    )
+    cache_dir: str = Field(
+        "", description="this node's generations; empty: data_dir/index, with a store data_dir/cache/index"
+    )
     keep_generations: int = Field(3, ge=1, description="generations kept of one brand, the live one included")
     exact_max_chunks: int = Field(
         100_000, ge=0, description="brands up to this size are searched exactly, larger ones through Chroma"
     )
     bm25_k1: float = Field(1.2, gt=0, description="term saturation of BM25")
     bm25_b: float = Field(0.75, ge=0, le=1, description="length normalisation of BM25")
+    stemming: bool = Field(False, description="keyword search folds English words to their stem")
 
 
 class ChromaSettings(Section):
@@ -263,6 +272,13 @@ class Settings(BaseSettings):
     def database_url(self) -> str:
         """SQLAlchemy URL; holds a password when one is configured, so never print it."""
         return self.store.database_url.get_secret_value() or f"sqlite:///{self.data_dir / 'backline.db'}"
+
+    @property
+    def index_root(self) -> Path:
+        """Where generations lie on this node: all of them, or copies when there is a store."""
+        if self.index.cache_dir:
+            return Path(self.index.cache_dir).expanduser().absolute()
+        return self.data_dir / "cache" / "index" if self.index.store else self.data_dir / "index"
 
     @property
     def redis_url(self) -> str:

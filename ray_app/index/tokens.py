@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from collections.abc import Callable
 from functools import cache
 from itertools import pairwise
 
-TOKENISER_VERSION = "1"  # part of the manifest: postings of another version do not fit today's questions
+TOKENISER_VERSION = "2"  # part of the manifest: postings of another version do not fit today's questions
+STEMMER_VERSION = "snowball-en"
 
 LONGEST_TOKEN = 64  # characters; longer runs are encoded data, and only waste vocabulary
 
@@ -53,6 +55,19 @@ _TAIL = r"[~+#]{1,2}"
 
 _PART = re.compile(r"[^-_./:+~#@&]+")
 _HEBREW_ABBREVIATION = re.compile(r"(?<=[א-ת])[\"'](?=[א-ת])")
+
+
+def tokeniser_version(stemming: bool) -> str:
+    """What a manifest holds: how the words of the postings were made."""
+    return f"{TOKENISER_VERSION}+{STEMMER_VERSION}" if stemming else TOKENISER_VERSION
+
+
+def stemmer() -> Callable[[str], str]:
+    """The stem of an English-looking token, any other token as it is. Not safe in threads: make one for each."""
+    from Stemmer import Stemmer
+
+    stem = Stemmer("english").stemWord
+    return lambda token: stem(token) if token.isascii() and token.isalpha() else token
 
 
 def tokenise(text: str) -> list[str]:
