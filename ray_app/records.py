@@ -23,6 +23,7 @@ class UrlState(StrEnum):
 REASONS: dict[str, str] = {
     "discovered": "it was found and waits for its turn",
     "ok": "it was fetched and its text stored",
+    "handed": "it was handed over by its owner instead of being fetched",
     "not_modified": "the server said it has not changed (304)",
     "unchanged": "it was fetched again and its text is the same as before",
     "duplicate": "its text equals that of another URL, which stands for both",

@@ -51,6 +51,12 @@ def check(conn: Connection, brand: str, fence: int) -> None:
         raise LeaseLost(f"The brand {brand} was taken over{taker}; this run stops.")
 
 
+def wait_for_commits(conn: Connection, brand: str) -> None:
+    """Until this transaction ends, no holder of the brand commits; who holds it does not matter."""
+    conn.execute(insert(conn, leases).values(brand=brand, fence=0).on_conflict_do_nothing())
+    conn.execute(select(leases.c.fence).where(leases.c.brand == brand).with_for_update())
+
+
 def _may_take(row: RowMapping, host: str, now: float) -> bool:
     if not row["host"] or row["expires_at"] <= now:
         return True

@@ -200,6 +200,16 @@ class Ledger:
             sitemap_rows.fail_host(conn, brand, cycle, host)
             return url_rows.fail_host(conn, brand, cycle, host)
 
+    def hand_over(self, brand: str, outcome: PageOutcome, now: float) -> None:
+        """Writes a text that its owner hands over, in place of what is stored under its URL (see ``store.settle``).
+
+        Needs no lease, for a crawl may hold it for hours: it concerns this one row and is one transaction, before or
+        after any commit of the holder. A run that reads the documents later publishes it.
+        """
+        with self._db.write() as conn:
+            lease.wait_for_commits(conn, brand)
+            url_rows.hand_in(conn, brand, outcome, now)
+
     # -- sitemaps
 
     def add_sitemaps(self, brand: str, cycle: Cycle, found: Iterable[FetchTask], fence: int) -> None:

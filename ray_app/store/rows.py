@@ -134,6 +134,7 @@ class UrlRow:
     sitemap: str  # that lists it
     lastmod: float  # what that sitemap says
     lang: str
+    extractor: int  # version of the extraction that made the stored text; negative when it was handed over
 
 
 @dataclass(frozen=True, slots=True)

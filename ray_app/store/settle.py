@@ -8,6 +8,10 @@ robots.txt, another media type or another text at once; by "not found", an empty
 in a row say so. A failure, a retry, an unreachable robots.txt, a name that leads to a forbidden address or the page
 limit takes nothing away, else one bad night of a server or of a resolver would empty the index.
 
+**Handed over.** A text may also be handed over by its owner, for any address; it has a negative ``extractor``. A crawl
+replaces it only by a text that it reads at that address itself. What it hears instead (not found, a redirect, a wall)
+is noted and takes nothing away: the owner knows. A row that no crawl has found has ``cycle_done`` UNFOUND.
+
 **Next visit.** A delta crawl looks at a page again when a tenth of the time for which it has not changed is over
 (the heuristic freshness of RFC 9111, 4.2.2), at the latest after a week, and at each crawl while that is under an hour.
 What says nothing about the page is no visit: the next delta crawl looks again.
@@ -50,6 +54,10 @@ UNASKED = frozenset({"lastmod", "host_down"})  # settled without a request, what
 REVISIT_SHARE = 0.1
 REVISIT_FLOOR_S = 3_600.0  # a shorter wait is none: who crawls twice in an hour wants to see what changed
 REVISIT_CAP_S = 7 * 86_400.0
+
+UNFOUND = -1  # cycle_done of a row that was only handed over: no crawl has found a way to it
+# Depth of such a row: behind all pages of a crawl, so that of equal texts the one that others can open stands for both.
+HANDED_DEPTH = 1_000_000
 
 _TEXT = ("content_hash", "page_part", "page_row", "title", "etag", "last_modified", "lang", "extractor")
 _PRINT = ("words_hash", "numbers_hash", "simhash", "shape", "declared_canonical", "alias_of", "alias_reason")
@@ -137,7 +145,9 @@ def meet(known: Known, found: Discovery, cycle: Cycle) -> dict[str, Any]:
     if found.state is not UrlState.QUEUED:
         return {}
     changes: dict[str, Any] = {}
-    judged = known.state == UrlState.SKIPPED and known.status == 0 and known.reason in JUDGED
+    if known.cycle_done == UNFOUND:
+        return _found_at_last(found, cycle)
+    judged = is_judged(known)
     first = cycle.mode is Mode.FULL and known.cycle_due != cycle.number and known.cycle_done < cycle.number
     forced = found.forced and cycle.mode is not Mode.RETRY and known.cycle_due != cycle.number
     newer = found.lastmod > known.fetched_at > 0 and cycle.mode is not Mode.RETRY
@@ -153,6 +163,49 @@ def meet(known: Known, found: Discovery, cycle: Cycle) -> dict[str, Any]:
     if changes and cycle.mode is Mode.FULL:
         changes["cycle_seen"] = cycle.number
     return changes
+
+
+def is_judged(known: Known) -> bool:
+    """Whether the address alone has ruled it out, before any fetch."""
+    return known.state == UrlState.SKIPPED and known.status == 0 and known.reason in JUDGED
+
+
+def _found_at_last(found: Discovery, cycle: Cycle) -> dict[str, Any]:
+    """A crawl comes to what was handed over before: it is asked for like any new URL, and keeps its text meanwhile."""
+    place = {"template": found.template, "sitemap": found.sitemap, "lastmod": found.lastmod}
+    seen = {"cycle_done": cycle.number - 1, "cycle_seen": cycle.number}
+    return _waits(cycle) | way(found) | place | seen
+
+
+def hand_over(known: Known | None, outcome: PageOutcome, now: float) -> dict[str, Any]:
+    """The columns to write when a text is handed over; those of a row that is not there yet, too.
+
+    What a crawl knows of the URL beside its text stays, so the crawl goes on looking at it. Raises ValueError without a
+    stored text.
+    """
+    if outcome.page is None:
+        raise ValueError("what is handed over has a text")
+    page = {"page_part": outcome.page.part, "page_row": outcome.page.row}
+    text = {"content_hash": outcome.content_hash, "title": plain(outcome.title, TEXT_CHARS), **page}
+    row = {
+        "state": outcome.state.value,
+        "reason": outcome.reason,
+        "detail": plain(outcome.detail, TEXT_CHARS),
+        "fetched_at": now,
+        "changed_at": now,
+        "revisit_at": 0.0,
+        "misses": 0,
+        "bytes": outcome.bytes_received,
+        "seconds": outcome.seconds,
+        "media_type": plain(outcome.media_type, TEXT_CHARS),
+        "canonical_url": "",
+        **NO_TEXT,
+        **text,
+        **_reading(outcome),
+    }
+    if known is None:
+        return row | {"cycle_done": UNFOUND, "depth": HANDED_DEPTH}
+    return row | ({"cycle_done": UNFOUND} if is_judged(known) else {})
 
 
 def _waits(cycle: Cycle) -> dict[str, Any]:
@@ -222,7 +275,12 @@ def next_visit(reason: str, status: int, changed_at: float, now: float) -> float
 def _missed(known: Known, state: UrlState, reason: str) -> int:
     """How often in a row the server now has said that the stored text is not there."""
     gone = state not in (UrlState.QUEUED, UrlState.FAILED) and reason in MISSED
-    return known.misses + 1 if gone and known.content_hash else 0
+    return known.misses + 1 if gone and known.content_hash and not was_handed(known) else 0
+
+
+def was_handed(known: Known) -> bool:
+    """Whether the stored text was handed over instead of being read by a crawl."""
+    return known.extractor < 0
 
 
 def _vouches_for_nothing(known: Known, outcome: PageOutcome) -> bool:
@@ -246,7 +304,7 @@ def _text(known: Known, outcome: PageOutcome, state: UrlState, reason: str, miss
         return held | (fresh if any(fresh.values()) else {})  # a 304 need not repeat them
     if state in (UrlState.QUEUED, UrlState.FAILED) or (state is UrlState.SKIPPED and reason in KEPT_SKIPS):
         return held | ({"etag": "", "last_modified": ""} if reason == "protocol" else {})
-    if 0 < missed < MISSES:
+    if 0 < missed < MISSES or was_handed(known):
         return held
     return {**NO_TEXT, "title": plain(outcome.title, TEXT_CHARS)}
 

@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 
 from ray_app.records import REASONS, UrlState
 from ray_app.store.rows import SitemapRow, UrlRow
+from ray_app.store.settle import UNFOUND
 
 SHOWN_ALIASES = 5
 
@@ -43,6 +44,9 @@ def clock(seconds: float) -> str:
 
 
 def _found(row: UrlRow) -> Iterator[str]:
+    if row.cycle_done == UNFOUND:
+        yield f"It was handed over; no crawl has found it. It is known since {clock(row.discovered_at)} UTC."
+        return
     links = f"{row.depth} link{'s' * (row.depth != 1)} from the start"
     if not row.parent:
         yield f"It is a start URL, known since {clock(row.discovered_at)} UTC."
@@ -59,7 +63,9 @@ def _state(row: UrlRow) -> Iterator[str]:
     yield f"Its state is {row.state}: {REASONS.get(row.reason, row.reason)}."
     if row.canonical_url:
         yield f"{row.canonical_url} stands for it."
-    if row.fetched_at:
+    if row.reason == "handed":
+        yield f"It was last handed over on {clock(row.fetched_at)} UTC."
+    elif row.fetched_at:
         # Without a status the reason says what went wrong, then or since: perhaps nothing was sent this time.
         answer = f" and answered {row.status}" if row.status else ""
         yield f"It was last asked for on {clock(row.fetched_at)} UTC{answer}."
@@ -73,6 +79,8 @@ def _text(row: UrlRow, aliases: Sequence[str], indexed: bool | None) -> Iterator
     if row.content_hash:
         lang = f", in {row.lang}" if row.lang else ""
         yield f"Its text is stored as {row.content_hash} ({row.title or 'no title'}{lang})."
+        if row.extractor < 0:
+            yield "Its text was handed over; only a text that a crawl reads at this address takes its place."
         if row.misses:
             yield "The server says that it is not there; the text leaves when the next crawl hears the same."
         if row.canonical_url and row.state is UrlState.FETCHED:

@@ -29,7 +29,21 @@ from ray_app.store.aliases import Alias, Held, aliases
 from ray_app.store.db import insert
 from ray_app.store.rows import Cycle, Discovery, Mode, UrlRow
 from ray_app.store.schema import cycles, urls
-from ray_app.store.settle import JUDGED, NO_TEXT, TRANSIENT, UNASKED, Known, address, best, host_of, meet, settle, way
+from ray_app.store.settle import (
+    JUDGED,
+    NO_TEXT,
+    TRANSIENT,
+    UNASKED,
+    UNFOUND,
+    Known,
+    address,
+    best,
+    hand_over,
+    host_of,
+    meet,
+    settle,
+    way,
+)
 
 IN_LIST = 1_000  # keys per IN list; SQLite allows 32,766 and PostgreSQL 65,535 parameters
 
@@ -52,6 +66,9 @@ in_redirect_index = urls.c.reason == literal_column("'redirect'")
 judged = and_(urls.c.state == UrlState.SKIPPED.value, urls.c.status == 0, urls.c.reason.in_(sorted(JUDGED)))
 # Settled after having been asked for; settle.spent says the same of an outcome.
 _unsent = and_(urls.c.state == UrlState.SKIPPED.value, urls.c.status == 0)
+# Not only handed over, but known to a crawl; see settle.UNFOUND.
+_found = urls.c.cycle_done > UNFOUND
+_read_by_crawl = urls.c.extractor >= 0
 spent = and_(urls.c.state != UrlState.QUEUED.value, not_(_unsent), urls.c.reason.not_in(sorted(UNASKED)))
 
 
@@ -136,6 +153,18 @@ def _new_row(brand: str, cycle: Cycle, found: Discovery, now: float) -> dict[str
     }
 
 
+def hand_in(conn: Connection, brand: str, outcome: PageOutcome, now: float) -> None:
+    """Writes a text that was handed over; the URL is in the ledger afterwards, whether or not it was before."""
+    url = address(outcome.task.url)
+    held = known(conn, brand, [url]).get(url)
+    values = hand_over(held, outcome, now)
+    if held is None:
+        row = {"brand": brand, "url": url, "host": host_of(url), "discovered_at": now, **values}
+        conn.execute(insert(conn, urls).values(row))
+    else:
+        write(conn, brand, {url: values})
+
+
 def write(conn: Connection, brand: str, changes: Mapping[str, Mapping[str, Any]]) -> None:
     """``changes``: columns by URL."""
     alike: dict[tuple[str, ...], list[dict[str, Any]]] = defaultdict(list)
@@ -158,7 +187,7 @@ def begin(conn: Connection, brand: str, cycle: Cycle, now: float) -> None:
         newer = and_(urls.c.fetched_at > 0, urls.c.lastmod > urls.c.fetched_at)
         wanted = and_(or_(old, newer, _by_another_extractor(cycle)), not_(judged))
     due = {"cycle_due": cycle.number, "attempts": 0, "due_at": 0.0}
-    conn.execute(update(urls).where(urls.c.brand == brand, wanted).values(**due))
+    conn.execute(update(urls).where(urls.c.brand == brand, wanted, _found).values(**due))
 
 
 def _by_another_extractor(cycle: Cycle) -> ColumnElement[bool]:
@@ -176,6 +205,7 @@ def settle_listed(conn: Connection, brand: str, cycle: Cycle, sitemap: str) -> i
         _in_listed_index,
         urls.c.state == UrlState.FETCHED.value,
         urls.c.page_part.is_not(None),
+        _read_by_crawl,
         urls.c.misses == 0,
         urls.c.depth > 0,  # start URLs are looked at in every crawl
         urls.c.lastmod > 0,
@@ -218,12 +248,13 @@ def end(conn: Connection, brand: str, cycle: Cycle) -> int:
 def drop_unlinked(conn: Connection, brand: str, cycle: Cycle, now: float) -> int:
     """After a full cycle that met no failure: texts that no link led to leave. Returns how many."""
     # Links of a page that could not be read this time may be the only ones to others.
-    unread = and_(urls.c.page_part.is_not(None), urls.c.state != UrlState.FETCHED.value)
+    unread = and_(urls.c.page_part.is_not(None), _read_by_crawl, urls.c.state != UrlState.FETCHED.value)
     trouble = or_(urls.c.reason.in_(sorted(TRANSIENT)), unread)
     met = select(urls.c.url).where(urls.c.brand == brand, urls.c.cycle_done == cycle.number, trouble)
     if conn.execute(met.limit(1)).first() is not None:
         return 0
-    lost = and_(urls.c.brand == brand, urls.c.page_part.is_not(None), urls.c.cycle_seen < cycle.number)
+    unseen = urls.c.cycle_seen < cycle.number
+    lost = and_(urls.c.brand == brand, urls.c.page_part.is_not(None), _read_by_crawl, unseen)
     gone = {"state": UrlState.GONE.value, "reason": "unlinked", "changed_at": now, "revisit_at": 0.0, "misses": 0}
     return conn.execute(update(urls).where(lost).values(**gone, **NO_TEXT)).rowcount
 

@@ -38,6 +38,7 @@ ROW = UrlRow(
     sitemap="",
     lastmod=0.0,
     lang="en",
+    extractor=1,
 )
 NO_TEXT = {"content_hash": "", "page_part": None, "page_row": None, "title": ""}
 
@@ -111,3 +112,18 @@ def test_a_sitemap() -> None:
     assert "It named 7 URLs." in gone
     part = " ".join(sitemap_story(replace(row, reason="truncated")))
     assert "only a part of it could be read" in part
+
+
+def test_a_text_that_was_handed_over() -> None:
+    story = told(reason="handed", extractor=-1, cycle_done=-1, depth=1_000_000, parent="", status=0)
+    assert "It was handed over; no crawl has found it." in story
+    assert "It was last handed over on 1970-01-01 00:00:02 UTC." in story
+    assert "asked for" not in story
+    assert "only a text that a crawl reads at this address takes its place" in story
+    assert "It is in the live index." in story
+
+
+def test_what_a_crawl_met_at_the_address_of_a_text_that_was_handed_over() -> None:
+    story = told(state=UrlState.GONE, reason="http_404", status=404, extractor=-1)
+    assert "answered 404" in story
+    assert "Its text was handed over" in story
