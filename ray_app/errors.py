@@ -18,6 +18,7 @@ BacklineError
 │   ├── ChecksumMismatch     a file is not what its manifest says
 │   ├── ModelMismatch        vectors of different models would be mixed
 │   ├── BadVector            NaN, infinite or zero vectors
+│   ├── PublishRefused       a generation's own evaluation fell
 │   ├── VectorStoreLocked    a second process tried to open Chroma
 │   └── VectorStoreDown      (retry)
 ├── AnswerError
@@ -159,6 +160,12 @@ class BadVector(IndexingError):
     """The embedding model returned NaN, infinite or zero vectors."""
 
     kind = "bad-vector"
+
+
+class PublishRefused(IndexingError):
+    """The evaluation of the new generation fell; it is not published."""
+
+    kind = "publish-refused"
 
 
 class VectorStoreLocked(IndexingError):

@@ -1,6 +1,7 @@
 """Where generations lie, which of them exist, and how they are removed.
 
-``index/<brand>/<generation>/`` holds chunks.arrow, documents.parquet, vectors.npy, keywords/ and manifest.json.
+``index/<brand>/<generation>/`` holds chunks.arrow, documents.parquet, vectors.npy, ids.npy and keys.npy (where each
+chunk id and embedding key stands), keywords/ and manifest.json.
 A directory without a manifest is not a generation: it is being written, or was left behind by a crash.
 """
 
@@ -18,6 +19,8 @@ from ray_app.index.files import sync_folder
 from ray_app.index.manifest import MANIFEST
 
 CHUNKS, DOCUMENTS, VECTORS, KEYWORDS = "chunks.arrow", "documents.parquet", "vectors.npy", "keywords"
+IDS, KEYS = "ids.npy", "keys.npy"
+SCRATCH = "scratch"  # within a generation's directory while it is written; never in its manifest
 
 _BRAND = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
 _NAME = re.compile(r"\d{8}T\d{6}Z-[0-9a-f]{6}")

@@ -14,7 +14,7 @@ from ray_app.index.files import digest, replace_file
 from ray_app.records import ModelId
 
 MANIFEST = "manifest.json"
-FORMAT = 1  # of the directory; a reader refuses any other
+FORMAT = 2  # of the directory; a reader refuses any other
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +38,7 @@ class Manifest:
     corpus_hash: str  # of what the generation was made from; nothing need be built while it stays the same
     parent: str  # the generation live when this one was built, "" for none
     files: dict[str, FileSum]  # by path within the directory
+    model_source: str = ""  # the name or path by which the model was loaded, "" when not known
 
     def summary(self) -> dict[str, Any]:
         """What the catalog keeps of it."""
@@ -76,7 +77,9 @@ def read_manifest(folder: Path) -> Manifest:
         if checksum != _checksum(content):
             raise ChecksumMismatch(f"The manifest of generation {folder.name} was altered.")
         if content.pop("format") != FORMAT:
-            raise ChecksumMismatch(f"Generation {folder.name} has a format this version cannot read.")
+            raise ChecksumMismatch(
+                f"Generation {folder.name} has a format this version cannot read.", hint="Embed the brand again."
+            )
         content["model"] = ModelId(**content["model"])
         content["files"] = {name: FileSum(**entry) for name, entry in content["files"].items()}
         return Manifest(**content)

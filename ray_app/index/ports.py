@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ray_app.records import ModelId
+
+if TYPE_CHECKING:
+    from ray_app.index.generation import Generation
 
 Vectors = NDArray[np.float32]
 
@@ -82,3 +85,19 @@ class VectorStore(Protocol):
 
     def close(self) -> None:
         """Let go of files, locks and connections; may be called twice."""
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What a publish gate found."""
+
+    passed: bool
+    figures: Mapping[str, float]  # by name, such as ndcg@10 and live_ndcg@10
+    why: str = ""  # for a person
+
+
+class Gate(Protocol):
+    """Says whether a generation is good enough to be published."""
+
+    def judge(self, built: Generation, live: Generation | None) -> Verdict:
+        """Compare a built generation with the live one, None when nothing is published yet."""

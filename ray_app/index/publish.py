@@ -7,13 +7,16 @@ new one. Every step may be repeated.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
-from ray_app.errors import ChecksumMismatch, VectorStoreDown
+from ray_app.config import IndexSettings
+from ray_app.errors import ChecksumMismatch, VectorStoreDown, VectorStoreLocked
+from ray_app.index.digests import Digests, Words, hexes, union, words
 from ray_app.index.generation import Generation
 from ray_app.index.layout import generation_names, generation_path, remove_generation, stale_names
 from ray_app.index.ports import VectorStore
@@ -29,14 +32,23 @@ STALE_AGE_S = 6 * 3600.0  # a directory the catalog does not know, untouched for
 
 
 @dataclass(frozen=True, slots=True)
+class Alignment:
+    """What brought the vector store into line with the generations of a brand."""
+
+    upserted: int = 0  # vectors the store lacked
+    deleted: int = 0  # vectors no generation holds
+    problem: str = ""  # why it is not in line; searches are exact until it is
+
+
+@dataclass(frozen=True, slots=True)
 class Published:
     """What publishing did."""
 
     generation: str
-    upserted: int  # vectors the store lacked
-    deleted: int  # vectors no kept generation holds
+    upserted: int
+    deleted: int
     removed: tuple[str, ...]  # old generations, and what crashed runs left behind
-    degraded: str = ""  # why the vector store is not filled; searches are exact until it is
+    degraded: str = ""  # the problem of the alignment
 
 
 def collection_name(brand: str, model: ModelId) -> str:
@@ -44,33 +56,130 @@ def collection_name(brand: str, model: ModelId) -> str:
     return f"{brand}.{hashlib.blake2b(f'{model}/{model.dim}'.encode(), digest_size=6).hexdigest()}"
 
 
-def publish(  # noqa: PLR0913  # two stores, a folder, and what to publish in them
-    catalog: Catalog,
-    root: Path,
-    brand: str,
-    generation: str,
-    vectors: VectorStore | None,
-    *,
-    fence: int | None,
-    keep: int,
-    now: float,
-) -> Published:
-    """Make ``generation`` the live one of ``brand`` and keep ``keep`` generations, this one included.
+class Publisher:
+    """Switches brands to new generations."""
 
-    Raises ChecksumMismatch when its files are damaged and LeaseLost when ``fence`` is old, both before anything
-    is switched. A vector store that fails does not stop it: generations are the truth, the store is filled again
-    by the next publish.
+    def __init__(self, catalog: Catalog, root: Path, vectors: VectorStore | None, settings: IndexSettings) -> None:
+        """Without ``vectors`` no vector store is kept in line."""
+        self._catalog = catalog
+        self._root = root
+        self._vectors = vectors
+        self._settings = settings
+
+    def publish(
+        self,
+        brand: str,
+        name: str,
+        *,
+        fence: int | None,
+        now: float,
+        figures: Mapping[str, float] | None = None,
+        hold: bool = False,
+    ) -> Published:
+        """Make a generation the live one of ``brand``, keep as many as the settings say, collect the rest.
+
+        Raises ChecksumMismatch when its files are damaged and LeaseLost when ``fence`` is old, both before anything
+        is switched. A vector store that fails does not stop it: generations are the truth, the store is brought into
+        line by the next publish. Brands that are searched through it are filled before the switch, others after.
+        """
+        built = Generation.open(generation_path(self._root, brand, name), verify=True)
+        before = self._open(brand, (row.generation for row in self._catalog.generations(brand)))
+        summary = {**built.manifest.summary(), "figures": dict(figures) if figures else None}
+        self._catalog.add_generation(brand, name, summary)
+        early = Alignment()
+        if len(built) > self._settings.exact_max_chunks:
+            early = self._align(brand, [*before, built], before)
+        self._catalog.publish(brand, name, now, fence, hold=hold)
+        kept = self._kept(brand, name)
+        late = self._align(brand, self._open(brand, kept), [*before, built] if early.upserted else before)
+        removed = collect(self._catalog, self._root, brand, kept, now)
+        problem = early.problem or late.problem
+        done = Published(name, early.upserted + late.upserted, late.deleted, tuple(removed), problem)
+        log.info("generation_live", brand=brand, chunks=len(built), **_fields(done))
+        return done
+
+    def _kept(self, brand: str, live: str) -> set[str]:
+        """The live generation and the newest others that were published once."""
+        there = set(generation_names(self._root, brand))
+        newest = [row.generation for row in self._catalog.generations(brand) if row.generation in there - {live}]
+        return {live, *newest[: self._settings.keep_generations - 1]}
+
+    def _open(self, brand: str, names: Iterable[str]) -> list[Generation]:
+        """Those that can be read; a damaged one wants nothing of the vector store, for it cannot be served."""
+        found = []
+        for name in sorted(set(names) & set(generation_names(self._root, brand))):
+            try:
+                found.append(Generation.open(generation_path(self._root, brand, name), verify=False))
+            except ChecksumMismatch as error:
+                log.error("generation_damaged", brand=brand, generation=name, error=str(error))
+        return found
+
+    def _align(self, brand: str, generations: Sequence[Generation], before: Sequence[Generation]) -> Alignment:
+        if self._vectors is None:
+            return Alignment()
+        return align(self._vectors, brand, generations, before)
+
+
+def align(
+    store: VectorStore, brand: str, generations: Sequence[Generation], before: Sequence[Generation] = ()
+) -> Alignment:
+    """Have the store hold the vectors of these generations of ``brand`` and no others of it.
+
+    ``before`` are generations it was in line with: when it holds as many ids as they do, it is believed to hold just
+    those, and a large brand costs no more than what changed. Without ``before`` it is asked for every id.
     """
-    built = Generation.open(generation_path(root, brand, generation), verify=True)
-    catalog.add_generation(brand, generation, built.manifest.summary())
-    upserted, problem = fill(vectors, built)
-    catalog.publish(brand, generation, now, fence)
-    kept = _kept(catalog, root, brand, generation, keep)
-    deleted, late_problem = _trim(vectors, root, brand, kept)
-    removed = collect(catalog, root, brand, kept, now)
-    done = Published(generation, upserted, deleted, tuple(removed), problem or late_problem)
-    log.info("generation_live", brand=brand, chunks=len(built), **_fields(done))
+    done = Alignment()
+    try:
+        wanted, known = _by_collection(generations), _by_collection(before)
+        for name in store.collections():
+            if name.partition(".")[0] == brand and name not in wanted:
+                done = replace(done, deleted=done.deleted + store.count(name))
+                store.drop(name)
+        for name, own in wanted.items():
+            held = _held(store, name, known.get(name, []))
+            done = _align_one(store, name, own, held, done)
+    except (VectorStoreDown, VectorStoreLocked) as error:
+        log.warning("vector_store_not_aligned", brand=brand, error=str(error))
+        return replace(done, problem=str(error))
     return done
+
+
+def _by_collection(generations: Iterable[Generation]) -> dict[str, list[Generation]]:
+    found: defaultdict[str, list[Generation]] = defaultdict(list)
+    for generation in generations:
+        found[collection_name(generation.manifest.brand, generation.manifest.model)].append(generation)
+    return dict(found)
+
+
+def _held(store: VectorStore, collection: str, believed: Sequence[Generation]) -> Digests:
+    guess = union([one.ids.digests for one in believed])
+    if believed and store.count(collection) == len(guess):
+        return guess
+    return Digests.of(words(sorted(store.ids(collection))))
+
+
+def _align_one(
+    store: VectorStore, collection: str, generations: Sequence[Generation], held: Digests, done: Alignment
+) -> Alignment:
+    upserted = 0
+    wanted = Digests.of(words(b""))
+    for generation in generations:
+        own = generation.ids.digests.words
+        lacking = own[:, (held.places(own) < 0) & (wanted.places(own) < 0)]
+        upserted += _upsert(store, collection, generation, lacking)
+        wanted = union([wanted, generation.ids.digests])
+    surplus = hexes(held.words[:, wanted.places(held.words) < 0])
+    for start in range(0, len(surplus), BATCH):
+        store.delete(collection, surplus[start : start + BATCH])
+    return replace(done, upserted=done.upserted + upserted, deleted=done.deleted + len(surplus))
+
+
+def _upsert(store: VectorStore, collection: str, generation: Generation, ids: Words) -> int:
+    rows = generation.ids.rows_of(ids)
+    for start in range(0, len(rows), BATCH):
+        part = slice(start, start + BATCH)
+        store.upsert(collection, hexes(ids[:, part]), generation.vectors[rows[part]].astype(np.float32))
+    return len(rows)
 
 
 def _fields(done: Published) -> Mapping[str, str | int]:
@@ -83,75 +192,13 @@ def _fields(done: Published) -> Mapping[str, str | int]:
     }
 
 
-def fill(store: VectorStore | None, built: Generation) -> tuple[int, str]:
-    if store is None:
-        return 0, ""
-    collection = collection_name(built.manifest.brand, built.manifest.model)
-    ids = built.chunk_ids()
-    try:
-        held = store.ids(collection)
-        lacking = [row for row, one in enumerate(ids) if one not in held]
-        for start in range(0, len(lacking), BATCH):
-            rows = lacking[start : start + BATCH]
-            store.upsert(collection, [ids[r] for r in rows], built.vectors[rows].astype(np.float32))
-    except VectorStoreDown as error:
-        log.warning("vector_store_not_filled", brand=built.manifest.brand, error=str(error))
-        return 0, str(error)
-    return len(lacking), ""
-
-
-def _kept(catalog: Catalog, root: Path, brand: str, live: str, keep: int) -> set[str]:
-    """The live generation and the newest others that were published once, ``keep`` in all."""
-    there = set(generation_names(root, brand))
-    newest = [row.generation for row in catalog.generations(brand) if row.generation in there - {live}]
-    return {live, *newest[: keep - 1]}
-
-
-def _trim(store: VectorStore | None, root: Path, brand: str, kept: Iterable[str]) -> tuple[int, str]:
-    """Delete from the store what no kept generation holds, and collections of models that none of them uses."""
-    if store is None:
-        return 0, ""
-    wanted = _wanted(root, brand, kept)
-    deleted = 0
-    try:
-        for collection in store.collections():
-            if collection.partition(".")[0] != brand:
-                continue
-            if collection not in wanted:
-                deleted += store.count(collection)
-                store.drop(collection)
-                continue
-            surplus = sorted(store.ids(collection) - wanted[collection])
-            for start in range(0, len(surplus), BATCH):
-                store.delete(collection, surplus[start : start + BATCH])
-            deleted += len(surplus)
-    except VectorStoreDown as error:
-        log.warning("vector_store_not_trimmed", brand=brand, error=str(error))
-        return deleted, str(error)
-    return deleted, ""
-
-
-def _wanted(root: Path, brand: str, kept: Iterable[str]) -> dict[str, set[str]]:
-    """Chunk ids by collection. A damaged generation wants nothing: it cannot be served, only rebuilt."""
-    wanted: dict[str, set[str]] = {}
-    for name in kept:
-        try:
-            generation = Generation.open(generation_path(root, brand, name), verify=False)
-        except ChecksumMismatch as error:
-            log.error("generation_damaged", brand=brand, generation=name, error=str(error))
-            continue
-        collection = collection_name(brand, generation.manifest.model)
-        wanted.setdefault(collection, set()).update(generation.chunk_ids())
-    return wanted
-
-
-def collect(catalog: Catalog, root: Path, brand: str, kept: set[str], now: float) -> list[str]:
+def collect(catalog: Catalog, root: Path, brand: str, kept: Collection[str], now: float) -> list[str]:
     """Files go before their row: while the row is there, the next publish finds what this one did not finish."""
     old = [row.generation for row in catalog.generations(brand) if row.generation not in kept]
     for name in old:
         remove_generation(root, brand, name)
         catalog.drop_generation(brand, name)
-    stale = stale_names(root, brand, kept, now - STALE_AGE_S)
+    stale = stale_names(root, brand, set(kept), now - STALE_AGE_S)
     for name in stale:
         remove_generation(root, brand, name)
     return old + stale

@@ -1,7 +1,7 @@
-"""Chunks and vectors on their way into a generation: durable Parquet parts that outlive a killed run.
+"""Staged chunks and vectors: what embedding workers have made, before a generation is built from it.
 
-``staging/<brand>/<model>/<run>/*.parquet``. A run that was killed leaves its parts; the next run finds the vectors
-in them by embedding key and embeds only the rest. Publishing a generation makes all of them superfluous.
+Each run of a pipeline has a folder of Parquet parts. A part is written under another name, made durable and renamed,
+so a kill leaves whole parts only. The next run finds the vectors of earlier runs here and embeds only the rest.
 """
 
 from __future__ import annotations
@@ -18,10 +18,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from ray_app.errors import ModelMismatch
+from ray_app.index.digests import Digests, Words, union, words
+from ray_app.index.files import sync_folder
 from ray_app.records import Chunk, ModelId
 
 # The keys a run need not embed; a file, because workers on any node and after any restart must find them.
-KNOWN = "known-keys"
+KNOWN = "known.npy"
 # Rows read at once: about 2 MB of text and vectors each.
 READ_ROWS = 1_024
 
@@ -39,20 +42,26 @@ SCHEMA = pa.schema(
         ("ordinal", pa.int32()),
         ("embedding_key", pa.string()),
         ("doc_hash", pa.string()),
+        ("products", pa.list_(pa.string())),  # of the document
         ("vector", pa.binary()),  # float16 little-endian; null when the vector is already known elsewhere
+        ("reject", pa.string()),  # a key of records.CHUNK_REASONS: the chunk gets no vector and into no index
+        ("detail", pa.string()),  # of the reject, for a person
     ]
 )
+CHUNK_COLUMNS = tuple(name for name in SCHEMA.names if name not in ("products", "vector", "reject", "detail"))
 
 
-def to_table(chunks: list[Chunk]) -> pa.Table:
-    """Chunks as rows without vectors."""
-    rows = [{**asdict(chunk), "vector": None} for chunk in chunks]
+def to_table(chunks: Sequence[Chunk], products: Sequence[Sequence[str]] | None = None) -> pa.Table:
+    """Chunks as rows without vectors. ``products``: those of each chunk's document."""
+    blank = {"vector": None, "reject": None, "detail": None}
+    named = products if products is not None else [()] * len(chunks)
+    rows = [{**asdict(chunk), "products": list(own), **blank} for chunk, own in zip(chunks, named, strict=True)]
     return pa.Table.from_pylist(rows, schema=SCHEMA)
 
 
 def to_chunks(table: pa.Table) -> list[Chunk]:
-    """The chunks of a table, without their vectors."""
-    return [Chunk(**{**row, "section": tuple(row["section"])}) for row in table.drop_columns(["vector"]).to_pylist()]
+    """The chunks of a table, without the rest."""
+    return [Chunk(**{**row, "section": tuple(row["section"])}) for row in table.select(CHUNK_COLUMNS).to_pylist()]
 
 
 class Staging:
@@ -63,16 +72,20 @@ class Staging:
         self._dir = self._brand_dir / f"{model.name.replace('/', '_')}-{model.revision[:12]}-{model.dim}"
         self._dim = model.dim
 
-    def new_run(self, known: Sequence[str]) -> str:
-        """A fresh folder for one run's parts; returns its name. ``known`` are the keys it need not embed."""
+    def new_run(self, known: Sequence[Digests] = ()) -> str:
+        """A fresh folder for one run's parts; returns its name.
+
+        What earlier runs have staged need not be embedded again, nor do the keys in ``known``.
+        """
         run = uuid.uuid4().hex
+        staged = Digests.of(self._staged_keys())
         (self._dir / run).mkdir(parents=True)
-        (self._dir / run / KNOWN).write_text("\n".join(known), encoding="ascii")
+        union([*known, staged]).save(self._dir / run / KNOWN)
         return run
 
-    def known(self, run: str) -> list[str]:
-        """The embedding keys whose vectors existed when the run began."""
-        return (self._dir / run / KNOWN).read_text(encoding="ascii").split()
+    def known(self, run: str) -> Digests:
+        """The embedding keys whose vectors existed when the run began, mapped."""
+        return Digests.open(self._dir / run / KNOWN)
 
     def write(self, run: str, table: pa.Table) -> int:
         """Write one part durably; returns its number of rows."""
@@ -84,31 +97,43 @@ class Staging:
             file.flush()
             os.fsync(file.fileno())
         part.rename(part.with_suffix(".parquet"))
+        sync_folder(part.parent)
         return int(table.num_rows)
 
-    def chunks(self, run: str) -> Iterator[Chunk]:
-        """Every chunk of one run."""
-        for batch in self._batches(sorted((self._dir / run).glob("*.parquet"))):
-            yield from to_chunks(batch)
+    def tables(self, run: str) -> Iterator[pa.Table]:
+        """Every row of one run, READ_ROWS at a time. A row that was written twice comes twice."""
+        for file in sorted((self._dir / run).glob("*.parquet")):
+            for batch in pq.ParquetFile(file).iter_batches(READ_ROWS):
+                yield pa.Table.from_batches([batch])
 
-    def vectors(self) -> dict[str, NDArray[np.float16]]:
-        """Every vector of every run by embedding key."""
-        found: dict[str, NDArray[np.float16]] = {}
-        for batch in self._batches(sorted(self._dir.glob("*/*.parquet"))):
-            keys, vectors = batch.column("embedding_key").to_pylist(), batch.column("vector").to_pylist()
-            found.update(
-                (key, np.frombuffer(vector, dtype="<f2"))
-                for key, vector in zip(keys, vectors, strict=True)
-                if vector is not None
-            )
-        return found
+    def find(self, wanted: Digests) -> Iterator[tuple[Words, NDArray[np.float16]]]:
+        """Vectors (n, dim) of the ``wanted`` keys (2, n) that any run has staged, part by part."""
+        for batch in self._columns(["embedding_key", "vector"]):
+            held = batch.filter(batch.column("vector").is_valid())
+            keys = words(held.column("embedding_key").to_pylist())
+            take = np.flatnonzero(wanted.places(keys) >= 0)
+            if len(take):
+                yield keys[:, take], vectors_of(held.column("vector").take(pa.array(take)), self._dim)
 
     def clear(self) -> None:
         """Forget everything staged for the brand, of any model."""
         shutil.rmtree(self._brand_dir, ignore_errors=True)
 
-    @staticmethod
-    def _batches(files: list[Path]) -> Iterator[pa.Table]:
-        for file in files:
-            for batch in pq.ParquetFile(file).iter_batches(READ_ROWS):
-                yield pa.Table.from_batches([batch])
+    def _staged_keys(self) -> Words:
+        parts = [words(b"")]
+        for batch in self._columns(["embedding_key", "vector"]):
+            held = batch.filter(batch.column("vector").is_valid())
+            parts.append(words(held.column("embedding_key").to_pylist()))
+        return np.concatenate(parts, axis=1)
+
+    def _columns(self, names: list[str]) -> Iterator[pa.RecordBatch]:
+        for file in sorted(self._dir.glob("*/*.parquet")):
+            yield from pq.ParquetFile(file).iter_batches(READ_ROWS, columns=names)
+
+
+def vectors_of(column: pa.BinaryArray, dim: int) -> NDArray[np.float16]:
+    """Staged vectors as rows (n, dim). Raises ModelMismatch when one has another width."""
+    rows = column.to_pylist()
+    if wrong := next((len(row) for row in rows if len(row) != 2 * dim), 0):
+        raise ModelMismatch(f"A staged vector has {wrong // 2} numbers; the model makes {dim}.")
+    return np.frombuffer(b"".join(rows), "<f2").reshape(len(rows), dim)

@@ -5,13 +5,13 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
-from functools import cached_property
 from itertools import accumulate
 from pathlib import Path
 from types import TracebackType
 
 import numpy as np
 import pyarrow as pa
+from numpy.typing import NDArray
 
 from ray_app.records import Chunk
 
@@ -41,8 +41,12 @@ class ChunkWriter:
         self._file = pa.OSFile(str(path), "wb")
         self._writer = pa.ipc.new_file(self._file, SCHEMA)
 
-    def append(self, chunks: Sequence[Chunk]) -> None:
-        self._writer.write_batch(pa.RecordBatch.from_pylist([asdict(c) for c in chunks], schema=SCHEMA))
+    def append(self, rows: pa.Table | Sequence[Chunk]) -> None:
+        """Rows with the columns of SCHEMA, others are left out; or chunks."""
+        if not isinstance(rows, pa.Table):
+            rows = pa.Table.from_pylist([asdict(c) for c in rows], schema=SCHEMA)
+        for batch in rows.select(SCHEMA.names).combine_chunks().to_batches():
+            self._writer.write_batch(batch)
 
     def __enter__(self) -> ChunkWriter:
         return self
@@ -50,8 +54,10 @@ class ChunkWriter:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._writer.close()
-        self._file.close()
+        try:
+            self._writer.close()
+        finally:
+            self._file.close()
 
 
 class ChunkTable:
@@ -85,24 +91,30 @@ class ChunkTable:
         """All values of a text column, in order."""
         return [value for batch in self._batches for value in batch.column(name).to_pylist()]
 
-    @cached_property
-    def by_id(self) -> Lookup:
-        return Lookup(self.column("chunk_id"))
+    def batches(self, columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
+        """All rows in order, in the batches they were written in."""
+        for batch in self._batches:
+            yield batch.select(list(columns))
 
+    def slices(self, start: int, stop: int) -> Iterator[pa.RecordBatch]:
+        """The rows of one range, uncopied."""
+        at = bisect_right(self._ends, start)
+        while start < stop:
+            batch, end = self._batches[at], self._ends[at]
+            first = start - (end - batch.num_rows)
+            yield batch.slice(first, min(stop, end) - start)
+            start, at = min(stop, end), at + 1
 
-class Lookup:
-    """Positions of hex digests: 36 bytes each, where a dictionary takes over 150."""
-
-    def __init__(self, digests: Sequence[str]) -> None:
-        found = np.array([d.encode() for d in digests], "S32")
-        self._rows = np.argsort(found, kind="stable").astype(np.int32)
-        self._sorted = found[self._rows]
-
-    def get(self, digest: str) -> int | None:
-        """The first position of ``digest``, None when it is not held."""
-        wanted = digest.encode(errors="replace")
-        at = int(np.searchsorted(self._sorted, np.bytes_(wanted)))
-        return int(self._rows[at]) if at < len(self._rows) and self._sorted[at] == wanted else None
+    def take(self, rows: NDArray[np.int64]) -> list[pa.RecordBatch]:
+        """Those rows in that order, uncopied; consecutive ones come in one piece."""
+        breaks = np.flatnonzero(np.diff(rows) != 1) + 1
+        starts = rows[np.concatenate(([0], breaks))] if len(rows) else rows
+        lengths = np.diff(np.concatenate(([0], breaks, [len(rows)]))) if len(rows) else rows
+        return [
+            piece
+            for start, length in zip(starts.tolist(), lengths.tolist(), strict=True)
+            for piece in self.slices(start, start + length)
+        ]
 
 
 def _chunk(row: dict[str, object]) -> Chunk:

@@ -13,7 +13,7 @@ from ray_app.config import Settings
 from ray_app.errors import ClusterUnavailable, LeaseHeld
 from ray_app.index.generation import Generation
 from ray_app.index.layout import generation_path
-from ray_app.index.publish import collect, fill
+from ray_app.index.publish import align, collect
 from ray_app.observe.log import get_logger
 from ray_app.on_ray.vector_owner import vector_store
 from ray_app.store.lease import Lease
@@ -92,8 +92,9 @@ def optimize(settings: Settings, opened: Stores) -> dict[str, Any]:
         generation = Generation.open(generation_path(opened.index_root, brand, name), verify=True)
         upserted = 0
         if settings.chroma.fill:
-            upserted, problem = fill(vector_store(settings), generation)
-            log.info("chroma_synced", brand=brand, upserted=upserted, problem=problem)
+            done = align(vector_store(settings), brand, [generation])
+            upserted = done.upserted
+            log.info("chroma_synced", brand=brand, upserted=upserted, problem=done.problem)
         brands[brand] = {"generation": name, "chunks": len(generation), "vectors_upserted": upserted}
     opened.db.optimize()
     return {"optimized": brands}

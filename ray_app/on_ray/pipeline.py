@@ -3,36 +3,27 @@
 from __future__ import annotations
 
 import threading
-import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
+from functools import partial
 
-import numpy as np
-from numpy.typing import NDArray
 from ray.exceptions import RayError
 
 from ray_app.config import Settings
-from ray_app.errors import BacklineError, ChecksumMismatch, IndexingError, Interrupted, StoreError
-from ray_app.index.embedder import model_id
-from ray_app.index.generation import Generation, build_generation
-from ray_app.index.layout import generation_path
-from ray_app.index.manifest import hash_documents
-from ray_app.index.publish import publish
-from ray_app.index.staging import Staging
-from ray_app.index.tokens import TOKENISER_VERSION
+from ray_app.errors import BacklineError, Interrupted, StoreError
+from ray_app.index.ports import Gate
 from ray_app.ingest.brands import BrandConfig
-from ray_app.ingest.chunk import CHUNKER_VERSION
 from ray_app.ingest.crawl import Crawler, CrawlReport, Progress
+from ray_app.ingest.indexing import BrandIndexer, EmbedReport
 from ray_app.observe.log import get_logger
 from ray_app.on_ray.embed_data import embed_documents
 from ray_app.on_ray.page_workers import RayPageWorkers
 from ray_app.on_ray.scrape_pool import ExtractPool, extract_pool
 from ray_app.on_ray.targets import Order, remember
 from ray_app.on_ray.vector_owner import vector_store
-from ray_app.records import Chunk, ModelId
 from ray_app.store.lease import Lease
-from ray_app.store.ledger import Mode, StoredDocument
+from ray_app.store.ledger import Mode
 from ray_app.store.stores import Stores
 
 log = get_logger(__name__)
@@ -41,23 +32,6 @@ log = get_logger(__name__)
 PARALLEL_BRANDS = 16
 # How long ctrl-C waits for the crawls to write down what they have; what is under way is fetched again by the next run.
 STOP_S = 3.0
-
-
-@dataclass(frozen=True, slots=True)
-class EmbedReport:
-    """What embedding and publishing one brand did."""
-
-    brand: str
-    generation: str
-    published: bool  # False: the live generation already holds just these documents
-    documents: int
-    chunks: int
-    embedded: int  # vectors computed
-    reused: int  # chunks whose vector existed already
-    seconds: float
-
-    def as_dict(self) -> dict[str, object]:
-        return asdict(self)
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +60,8 @@ class Steps:
     embed: bool = True
     mode: Mode = Mode.DELTA
     resume_only: bool = False  # finish a crawl that was cut off, never begin a new one
+    force: bool = False  # publish what the gate refuses, and end the hold of a rollback
+    again: bool = False  # cut and tokenise every document anew
     wait_s: float = 0.0  # how long to wait for another run on the same brand to end
 
 
@@ -93,9 +69,15 @@ class Pipeline:
     """Runs the ingest lane for brands. Needs a Ray session."""
 
     def __init__(
-        self, settings: Settings, stores: Stores, on_progress: Callable[[Progress], None] = lambda _: None
+        self,
+        settings: Settings,
+        stores: Stores,
+        on_progress: Callable[[Progress], None] = lambda _: None,
+        gate: Gate | None = None,
     ) -> None:
+        """``gate`` judges what is built before it is published."""
         self._settings = settings
+        self._gate = gate
         self._stores = stores
         self._on_progress = on_progress
         self._stop = threading.Event()
@@ -142,7 +124,7 @@ class Pipeline:
         with Lease(self._stores.ledger, name, label="ingest", ttl_s=ttl_s, wait_s=steps.wait_s) as lease:
             remember(self._stores.catalog, order)
             crawl = self._crawl(order, lease, steps) if steps.crawl else None
-            embed = self.embed(name, lease) if steps.embed else None
+            embed = self.embed(name, lease, steps) if steps.embed else None
         return BrandResult(name, crawl, embed, crawl.silence if crawl else "")
 
     def _crawl(self, order: Order, lease: Lease, steps: Steps) -> CrawlReport | None:
@@ -167,72 +149,12 @@ class Pipeline:
                 self._pool.close()
             self._pool = None
 
-    def embed(self, brand: str, lease: Lease) -> EmbedReport:
+    def embed(self, brand: str, lease: Lease, steps: Steps) -> EmbedReport:
         """Embed what changed since the live generation, write a new one and switch to it."""
-        started = time.monotonic()
-        settings = self._settings.embedding
-        self._stores.ledger.consolidate(brand, lease.fence)  # a crawl that was killed has not come to it
-        build = _Build(
-            brand,
-            documents=self._stores.ledger.documents(brand),
-            model=model_id(settings),
-            recipe=f"{CHUNKER_VERSION}/{settings.chunk_tokens}/{settings.overlap_tokens}",
-            live=self._live(brand),
-        )
-        if build.live and build.is_live():
-            held = build.live.manifest
-            seconds = time.monotonic() - started
-            return EmbedReport(brand, held.generation, False, held.documents, held.chunks, 0, held.chunks, seconds)
-        return self._publish(build, lease, started)
-
-    def _live(self, brand: str) -> Generation | None:
-        name = self._stores.catalog.live(brand)
-        if name is None:
-            return None
-        try:
-            return Generation.open(generation_path(self._stores.index_root, brand, name), verify=True)
-        except ChecksumMismatch as error:
-            log.error("generation_damaged", brand=brand, generation=name, error=str(error))
-            return None  # nothing of it is trusted: everything is embedded again
-
-    def _publish(self, build: _Build, lease: Lease, started: float) -> EmbedReport:
-        staging = Staging(self._stores.staging_root, build.brand, build.model)
-        vectors = _Vectors(build.live if build.same_model else None, staging)
-        kept = build.kept()
-        changed = [document for document in build.documents if document.url not in kept]
-        run = self._embed(build, changed, staging, vectors) if changed else ""
-        lease.check()
-        manifest = build_generation(
-            self._stores.index_root,
-            build.brand,
-            chunks=build.chunks(kept, staging, run),
-            documents=[(document.url, document.content_hash) for document in build.documents],
-            vector_of=vectors.get,
-            model=build.model,
-            settings=self._settings.index,
-            chunker_version=build.recipe,
-            parent=build.live.name if build.live else "",
-            now=time.time(),
-        )
-        publish(
-            self._stores.catalog,
-            self._stores.index_root,
-            build.brand,
-            manifest.generation,
-            vector_store(self._settings) if self._settings.chroma.fill else None,
-            fence=lease.fence,
-            keep=self._settings.index.keep_generations,
-            now=time.time(),
-        )
-        staging.clear()
-        seconds = time.monotonic() - started
-        counts = (manifest.documents, manifest.chunks, vectors.new, manifest.chunks - vectors.new)
-        return EmbedReport(build.brand, manifest.generation, True, *counts, seconds)
-
-    def _embed(self, build: _Build, changed: Sequence[StoredDocument], staging: Staging, vectors: _Vectors) -> str:
-        run = embed_documents(self._settings, build.brand, changed, build.model, staging, vectors.known())
-        vectors.load_staged()
-        return run
+        runner = partial(embed_documents, self._settings)
+        vectors = vector_store(self._settings) if self._settings.chroma.fill else None
+        indexer = BrandIndexer(self._settings, self._stores, runner, vectors, self._gate)
+        return indexer.index(brand, lease, force=steps.force, again=steps.again)
 
 
 def _out_of_order(error: OSError) -> StoreError:
@@ -242,76 +164,3 @@ def _out_of_order(error: OSError) -> StoreError:
         f"The system refused: {error.strerror or error}{where}.",
         hint="Mend that, or set BACKLINE_DATA_DIR to another disk; the same command goes on where it stopped.",
     )
-
-
-@dataclass(frozen=True, slots=True)
-class _Build:
-    """What the next generation is made from."""
-
-    brand: str
-    documents: Sequence[StoredDocument]
-    model: ModelId
-    recipe: str  # how documents are cut
-    live: Generation | None
-
-    def is_live(self) -> bool:
-        """Whether the live generation already holds just these documents, cut, tokenised and embedded this way."""
-        if self.live is None or not self.same_model:
-            return False
-        held = self.live.manifest
-        corpus = hash_documents((document.url, document.content_hash) for document in self.documents)
-        return (held.corpus_hash, held.chunker_version, held.tokeniser_version) == (
-            corpus,
-            self.recipe,
-            TOKENISER_VERSION,
-        )
-
-    @property
-    def same_model(self) -> bool:
-        return self.live is not None and self.live.manifest.model == self.model
-
-    def kept(self) -> set[str]:
-        """URLs whose chunks the live generation already holds, cut and embedded the same way."""
-        if self.live is None or not self.same_model or self.live.manifest.chunker_version != self.recipe:
-            return set()
-        held = self.live.documents()
-        return {document.url for document in self.documents if held.get(document.url) == document.content_hash}
-
-    def chunks(self, kept: set[str], staging: Staging, run: str) -> Iterator[Chunk]:
-        """Every chunk of the next generation: those of unchanged documents, then the staged ones."""
-        if self.live and kept:
-            yield from (chunk for chunk in self.live.chunks() if chunk.url in kept)
-        if run:
-            yield from staging.chunks(run)
-
-
-class _Vectors:
-    """Vectors by embedding key, from the live generation and from staged parts."""
-
-    def __init__(self, live: Generation | None, staging: Staging) -> None:
-        self._live = live
-        self._staging = staging
-        self._rows = {key: row for row, key in enumerate(live.embedding_keys())} if live else {}
-        self._staged = staging.vectors()
-        self.new = 0  # made by this run
-
-    def known(self) -> list[str]:
-        """Keys that need no embedding."""
-        return [*self._rows, *self._staged]
-
-    def load_staged(self) -> None:
-        """Take in what was staged since."""
-        before = len(self._staged)
-        self._staged = self._staging.vectors()
-        self.new = len(self._staged) - before
-
-    def get(self, keys: Sequence[str]) -> NDArray[np.float16]:
-        """Vectors (len(keys), dim). Raises IndexingError naming a key that nobody embedded."""
-        return np.stack([self._one(key) for key in keys])
-
-    def _one(self, key: str) -> NDArray[np.float16]:
-        if (staged := self._staged.get(key)) is not None:
-            return staged
-        if self._live is None or key not in self._rows:
-            raise IndexingError(f"No vector was made for embedding key {key}.", hint="Run the embedding again.")
-        return self._live.vectors[self._rows[key]]

@@ -12,6 +12,7 @@ from ray_app.store.catalog import Catalog
 from ray_app.store.db import Database
 from ray_app.store.ledger import Ledger
 from ray_app.store.pages import PageStore
+from ray_app.store.rejects import Rejects
 from ray_app.store.tasks import ScheduleRuns, Tasks
 
 
@@ -24,6 +25,7 @@ class Stores:
     catalog: Catalog
     tasks: Tasks
     runs: ScheduleRuns
+    rejects: Rejects
     pages: PageStore
     index_root: Path
     staging_root: Path
@@ -42,8 +44,9 @@ def open_stores(settings: Settings) -> Stores:
         catalog=Catalog(db),
         tasks=Tasks(db),
         runs=ScheduleRuns(db),
+        rejects=Rejects(db),
         pages=PageStore(settings.data_dir / "pages"),
-        index_root=settings.data_dir / "index",
+        index_root=settings.index_root,
         staging_root=settings.data_dir / "staging",
     )
 

@@ -1,17 +1,25 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pytest
 
+from ray_app.config import IndexSettings
 from ray_app.errors import ChecksumMismatch, ModelMismatch
+from ray_app.index.build import Recipe, Sources, write_generation
+from ray_app.index.digests import words
 from ray_app.index.generation import Generation
 from ray_app.index.keywords import tokenise
 from ray_app.index.layout import generation_path, remove_generation
 from ray_app.index.manifest import MANIFEST
+from ray_app.index.rows import Rows
+from ray_app.index.staging import to_table
+from ray_app.records import Chunk
 
-from .conftest import Build, chunk, digest, vectors_of
+from .conftest import MODEL, NOW, Build, chunk, digest, vectors_of
 
 TEXTS = ["Reset the MC-707", "Clean the filter", "Export a report", "Pay a refund", "Connect port 2"]
 
@@ -29,7 +37,7 @@ def test_what_was_built_is_what_is_read(path: Path) -> None:
     assert list(opened.chunks()) == expected
     assert [opened.chunk(i) for i in range(5)] == expected
     assert opened.chunk_ids() == [c.chunk_id for c in expected]
-    assert opened.embedding_keys() == [c.embedding_key for c in expected]
+    assert opened.keys.rows_of(words([c.embedding_key for c in expected])).tolist() == [0, 1, 2, 3, 4]
     assert opened.documents() == {"https://acme.example/a": digest("doc")}
     assert [opened.index_of(c.chunk_id) for c in expected] == [0, 1, 2, 3, 4]
     assert opened.index_of(digest("unknown")) is None
@@ -64,7 +72,7 @@ def files_of(path: Path) -> list[Path]:
 
 
 def test_one_flipped_bit_in_any_file_is_noticed(path: Path) -> None:
-    assert len(files_of(path)) == 10
+    assert len(files_of(path)) == 18
     for file in files_of(path):
         whole = file.read_bytes()
         altered = bytearray(whole)
@@ -107,3 +115,37 @@ def test_a_torn_manifest_is_noticed(path: Path) -> None:
 def test_a_directory_that_is_not_there(root: Path) -> None:
     with pytest.raises(ChecksumMismatch):
         Generation.open(root / "acme" / "20261123T190501Z-ab12cd")
+
+
+def test_filters_are_ranges_of_rows(root: Path, build: Build) -> None:
+    def documents() -> list[Chunk]:
+        langs = {"b": "de", "a": "en", "d": "", "c": "de"}
+        return [replace(chunk(f"{url} {i}", url=url), lang=lang) for i in range(2) for url, lang in langs.items()]
+
+    manifest = build([], chunks=documents(), documents=[(url, "") for url in "abcd"])
+    opened = Generation.open(generation_path(root, "acme", manifest.generation))
+    assert [(c.url, c.text) for c in opened.chunks()] == [(u, f"{u} {i}") for u in "dbca" for i in range(2)]
+    assert rows_of(opened.rows()) is None
+    assert rows_of(opened.rows(lang="de")) == [[0, 6]]  # with the text whose language nobody knows
+    assert rows_of(opened.rows(lang="en")) == [[0, 2], [6, 8]]
+    assert rows_of(opened.rows(lang="fr")) == [[0, 2]]
+
+
+def test_a_product_is_named_as_documents_spell_it(root: Path) -> None:
+    tables = []
+    for url, products in (("a", ["MC-707", "MC-101"]), ("b", []), ("c", ["Mc-101 "])):
+        table = to_table([chunk("one", url=url), chunk("two", url=url)], [products] * 2)
+        vectors = pa.array([vectors_of([digest(url)])[0].astype("<f2").tobytes()] * 2, pa.binary())
+        tables.append(table.set_column(table.schema.get_field_index("vector"), "vector", vectors))
+    sources = Sources([(url, "") for url in "abc"], tables)
+    manifest = write_generation(root, "acme", Recipe(MODEL, IndexSettings(), "1"), sources, parent="", now=NOW)
+    opened = Generation.open(generation_path(root, "acme", manifest.generation))
+    assert [opened.chunk(row).url for row in (0, 2, 4)] == ["b", "c", "a"]  # by the first product
+    assert rows_of(opened.rows(product="mc-707")) == [[4, 6]]
+    assert rows_of(opened.rows(product="MC-101")) == [[2, 6]]
+    assert rows_of(opened.rows(lang="en", product="MC-101")) == [[2, 6]]
+    assert rows_of(opened.rows(product="MC-808")) == []
+
+
+def rows_of(rows: Rows | None) -> list[list[int]] | None:
+    return None if rows is None else rows.tolist()

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from ray_app.config import IndexSettings
 from ray_app.errors import ChecksumMismatch, LeaseLost, VectorStoreDown
 from ray_app.index import publish as module
 from ray_app.index.generation import Generation
@@ -15,7 +16,7 @@ from ray_app.index.layout import generation_names, generation_path
 from ray_app.index.manifest import MANIFEST
 from ray_app.index.memory import MemoryVectorStore
 from ray_app.index.ports import VectorStore
-from ray_app.index.publish import Published, collection_name, publish
+from ray_app.index.publish import Published, Publisher, collection_name
 from ray_app.index.reader import IndexReader
 from ray_app.records import ModelId
 from ray_app.store.catalog import Catalog
@@ -28,8 +29,11 @@ COLLECTION = collection_name("acme", MODEL)
 
 @pytest.fixture
 def go(catalog: Catalog, root: Path) -> Publish:
-    def run(generation: str, store: VectorStore | None, brand: str = "acme", keep: int = 2) -> Published:
-        return publish(catalog, root, brand, generation, store, fence=None, keep=keep, now=NOW + 100)
+    def run(
+        generation: str, store: VectorStore | None, brand: str = "acme", keep: int = 2, exact: int = 9
+    ) -> Published:
+        settings = IndexSettings(keep_generations=keep, exact_max_chunks=exact)
+        return Publisher(catalog, root, store, settings).publish(brand, generation, fence=None, now=NOW + 100)
 
     return run
 
@@ -44,6 +48,29 @@ def test_it_fills_the_store_and_switches(catalog: Catalog, build: Build, go: Pub
     assert go(name, store) == Published(name, upserted=2, deleted=0, removed=())
     assert catalog.live("acme") == name
     assert store.ids(COLLECTION) == ids(["a", "b"])
+
+
+@pytest.mark.parametrize("exact", [1, 2])
+def test_a_brand_that_is_searched_through_the_store_is_filled_before_the_switch(
+    catalog: Catalog, build: Build, go: Publish, monkeypatch: pytest.MonkeyPatch, exact: int
+) -> None:
+    live_then: list[str | None] = []
+
+    class Store(MemoryVectorStore):
+        def upsert(self, collection: str, names: Sequence[str], vectors: Any) -> None:
+            live_then.append(catalog.live("acme"))
+            super().upsert(collection, names, vectors)
+
+    name = build(["a", "b"]).generation
+    go(name, Store(), exact=exact)
+    assert live_then == [None if exact < 2 else name]
+
+
+def test_a_store_that_lost_something_gets_it_back(build: Build, go: Publish) -> None:
+    store = MemoryVectorStore()
+    go(build(["a", "b"]).generation, store)
+    store.delete(COLLECTION, sorted(ids(["a"])))
+    assert go(build(["a", "b", "c"], now=NOW + 1).generation, store).upserted == 2
 
 
 def test_only_new_chunks_are_sent_and_again_nothing(build: Build, go: Publish, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -116,7 +143,7 @@ def test_damage_and_a_lost_lease_stop_it_before_the_switch(
         go(second, None)
     vectors.write_bytes(whole)
     with pytest.raises(LeaseLost):
-        publish(catalog, root, "acme", second, None, fence=41, keep=1, now=NOW)
+        Publisher(catalog, root, None, IndexSettings(keep_generations=1)).publish("acme", second, fence=41, now=NOW)
     assert catalog.live("acme") == first
     assert generation_names(root, "acme") == [first, second]
 
@@ -197,9 +224,9 @@ def test_killed_at_any_step_it_can_be_repeated(
         go(old, store, brand)
         new = build(["c", "d", "e"], brand, now=NOW + 1).generation
         with monkeypatch.context() as patch:
-            fail_after(patch, steps, *STEPS, (module, "_kept"), (module, "stale_names"), (shutil, "rmtree"))
+            fail_after(patch, steps, *STEPS, (Publisher, "_kept"), (module, "stale_names"), (shutil, "rmtree"))
             try:
-                go(new, store, brand, keep=1)
+                go(new, store, brand, keep=1, exact=2)
                 reached = steps
             except Killed:
                 pass

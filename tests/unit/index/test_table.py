@@ -2,13 +2,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 import pytest
 
-from ray_app.index.table import ChunkTable, ChunkWriter, Lookup
+from ray_app.index.table import ChunkTable, ChunkWriter
 from ray_app.records import Chunk
 
-from .conftest import chunk, digest
+from .conftest import chunk
 
 
 def write(path: Path, *batches: list[Chunk]) -> ChunkTable:
@@ -25,7 +26,9 @@ def test_chunks_come_back_whole_and_in_order(tmp_path: Path) -> None:
     assert list(table) == chunks
     assert [table[i] for i in range(5)] == chunks
     assert table.column("chunk_id") == [c.chunk_id for c in chunks]
-    assert [table.by_id.get(c.chunk_id) for c in chunks] == list(range(5))
+    taken = pa.Table.from_batches(table.take(np.array([3, 4, 0, 1, 2, 2]))).column("text").to_pylist()
+    assert taken == [chunks[i].text for i in (3, 4, 0, 1, 2, 2)]
+    assert table.take(np.array([], np.int64)) == []
 
 
 def test_positions_outside_are_refused(tmp_path: Path) -> None:
@@ -37,7 +40,7 @@ def test_positions_outside_are_refused(tmp_path: Path) -> None:
 
 def test_no_chunks(tmp_path: Path) -> None:
     table = write(tmp_path / "c.arrow")
-    assert (len(table), list(table), table.by_id.get(digest("x"))) == (0, [], None)
+    assert (len(table), list(table)) == (0, [])
 
 
 def test_other_columns_are_refused(tmp_path: Path) -> None:
@@ -46,11 +49,3 @@ def test_other_columns_are_refused(tmp_path: Path) -> None:
         writer.write(table)
     with pytest.raises(ValueError, match="other columns"):
         ChunkTable(tmp_path / "c.arrow")
-
-
-def test_lookup_finds_the_first_of_equals_and_nothing_else() -> None:
-    digests = [digest(str(i)) for i in range(200)]
-    lookup = Lookup([*digests, digests[7]])
-    assert [lookup.get(d) for d in digests] == list(range(200))
-    for unknown in (digest("other"), "", "z", digests[0] + "0", digests[0][:-1], "\ud800"):
-        assert lookup.get(unknown) is None
