@@ -153,14 +153,23 @@ class BrandConfig(BaseModel):
         return tuple(found.items())
 
 
-def make_brand(name: str, fields: Mapping[str, Any], crawl: CrawlSettings, source: str = "") -> BrandConfig:
+class DocumentBrand(BrandConfig):
+    """A brand without a site, whose documents are handed over (see ``handed``). Nothing of it is crawled."""
+
+    start_urls: tuple[StartUrl, ...] = ()
+
+
+def make_brand(
+    name: str, fields: Mapping[str, Any], crawl: CrawlSettings, source: str = "", *, site: bool = True
+) -> BrandConfig:
     """A checked brand; fields it leaves out come from ``crawl``, whose allowed hosts it always shares.
 
-    Raises ConfigError naming ``source``, the brand and each wrong field.
+    ``site``: it must have start URLs. Raises ConfigError naming ``source``, the brand and each wrong field.
     """
     given = {key: getattr(crawl, key) for key in _FROM_SETTINGS} | dict(fields)
+    kind = BrandConfig if site else DocumentBrand
     try:
-        brand = BrandConfig(**(given | {"name": name}))
+        brand = kind(**(given | {"name": name}))
         allowed = tuple(dict.fromkeys((*map(_host, crawl.allow_hosts), *brand.allow_hosts)))
     except ValidationError as error:
         raise ConfigError(_explain(source, name, error)) from None

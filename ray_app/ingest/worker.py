@@ -6,9 +6,10 @@ Runs in a process of its own, for parsing burns CPU; PDFs are read in yet anothe
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
+from typing import TypeVar
 
 from ray_app.config import CrawlSettings
 from ray_app.errors import ExtractError
@@ -24,6 +25,8 @@ from ray_app.records import Document, Extracted, FetchResult, Kind, PageOutcome,
 from ray_app.store.pages import PageStore
 
 log = get_logger(__name__)
+
+_T = TypeVar("_T")
 
 SNIFF_BYTES = 1024  # PDF readers look for the header this far
 _MARKUP = re.compile(rb"<(?:!doctype\s+html|html|head|body|title|meta|div|p)\b", re.IGNORECASE)
@@ -77,15 +80,23 @@ def is_pdf(result: FetchResult) -> bool:
 
 
 def _extract(brand: BrandConfig, result: FetchResult, crawl: CrawlSettings) -> Extracted | sitemap.Sitemap:
-    """Never raises for what a body holds."""
+    if result.task.kind is Kind.SITEMAP:
+        return _guarded(result.task.url, lambda: sitemap.parse(result.body, result.task.url))
+    return read_page(brand, result, crawl)
+
+
+def read_page(brand: BrandConfig, result: FetchResult, crawl: CrawlSettings) -> Extracted:
+    """What a page or PDF says. Never raises for what a body holds."""
+    return _guarded(result.task.url, lambda: _read(brand, result, crawl))
+
+
+def _guarded(url: str, read: Callable[[], _T]) -> _T | Extracted:
     try:
-        if result.task.kind is Kind.SITEMAP:
-            return sitemap.parse(result.body, result.task.url)
-        return _read(brand, result, crawl)
+        return read()
     except ExtractError as error:
         return Extracted(error.message, detail=error.hint)
     except _DEFECTS as error:
-        log.warning("extraction_failed", url=result.task.url, error=type(error).__name__, exc_info=True)
+        log.warning("extraction_failed", url=url, error=type(error).__name__, exc_info=True)
         return Extracted("extract_failed", detail=type(error).__name__)
 
 
