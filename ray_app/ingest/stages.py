@@ -7,18 +7,30 @@ Embedding: the same rows with vectors for the keys that are not known yet; one m
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import pyarrow as pa
-from numpy.typing import NDArray
 
 from ray_app.config import EmbeddingSettings
+from ray_app.index.digests import Digests
 from ray_app.index.ports import Embedder
-from ray_app.index.staging import to_chunks, to_table
+from ray_app.index.staging import Staging, to_chunks, to_table
 from ray_app.ingest.chunk import Chunker, TokenCounter
 from ray_app.records import Chunk, ModelId, PageRef
+from ray_app.store.ledger import StoredDocument
 from ray_app.store.pages import PageStore
+
+
+@dataclass(frozen=True, slots=True)
+class EmbedOrder:
+    """What is to be cut and embedded, and where it goes."""
+
+    brand: str
+    documents: Sequence[StoredDocument]
+    model: ModelId
+    staging: Staging
+    run: str  # of the staging
 
 
 class ChunkStage:
@@ -44,9 +56,9 @@ class ChunkStage:
 class EmbedStage:
     """Fills in the vectors of chunks whose embedding key is not in ``known``."""
 
-    def __init__(self, embedder: Embedder, known: Sequence[str] | NDArray[np.str_]) -> None:
+    def __init__(self, embedder: Embedder, known: Digests) -> None:
         self._embedder = embedder
-        self._known = set(known)
+        self._known = known
 
     def __call__(self, batch: pa.Table) -> pa.Table:
         """The same rows with float16 vectors where they are new; texts equal within the batch are embedded once.
@@ -54,10 +66,11 @@ class EmbedStage:
         Keeps nothing from batch to batch: a batch that Ray runs again must give the same rows again.
         """
         keys: list[str] = batch.column("embedding_key").to_pylist()
+        missing = self._known.missing(keys)
         new = {
             key: chunk.embedding_text
-            for key, chunk in zip(keys, to_chunks(batch), strict=True)
-            if key not in self._known
+            for key, chunk, lacking in zip(keys, to_chunks(batch), missing, strict=True)
+            if lacking
         }
         vectors = dict(zip(new, self._encode(list(new.values())), strict=True))
         column = pa.array([vectors.pop(key, None) for key in keys], type=pa.binary())

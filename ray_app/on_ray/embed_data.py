@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,11 +16,10 @@ from ray.data.datasource import Datasink
 from ray_app.config import Settings
 from ray_app.index.embedder import load_embedder, token_counter
 from ray_app.index.staging import Staging
-from ray_app.ingest.stages import ChunkStage, EmbedStage
+from ray_app.ingest.stages import ChunkStage, EmbedOrder, EmbedStage
 from ray_app.observe.log import configure
 from ray_app.on_ray.scrape_pool import NICENESS
 from ray_app.records import ModelId
-from ray_app.store.ledger import StoredDocument
 
 # Documents per chunking task: large enough to pay for the tokenizer's start, small enough to bound memory.
 DOCUMENTS_PER_BLOCK = 64
@@ -93,28 +92,21 @@ class StagingSink(Datasink[int]):
         return sum(self._staging.write(self._run, BlockAccessor.for_block(block).to_arrow()) for block in blocks)
 
 
-def embed_documents(
-    settings: Settings,
-    brand: str,
-    documents: Sequence[StoredDocument],
-    model: ModelId,
-    staging: Staging,
-    known: Sequence[str],
-) -> str:
-    """Chunk and embed ``documents``; returns the staging run that holds the rows.
-
-    ``known`` are embedding keys whose vectors exist already.
-    """
+def embed_documents(settings: Settings, order: EmbedOrder) -> dict[str, int]:
+    """Chunk and embed into the order's staging run; returns the vectors made by kind of worker."""
+    staging, run = order.staging, order.run
     _quiet()
     resources = ray.cluster_resources()
     plan = plan_workers(settings, resources.get("CPU", 1), resources.get("GPU", 0))
-    run = staging.new_run(known)
-    rows = [{"part": document.page.part, "row": document.page.row} for document in documents]
+    rows = [{"part": document.page.part, "row": document.page.row} for document in order.documents]
     blocks = -(-len(rows) // DOCUMENTS_PER_BLOCK)
     (
         ray.data.from_items(rows, override_num_blocks=blocks)
         .map_batches(
-            _ChunkTask(settings, brand, model).__call__, batch_format="pyarrow", batch_size=None, num_cpus=LIGHT_CPUS
+            _ChunkTask(settings, order.brand, order.model).__call__,
+            batch_format="pyarrow",
+            batch_size=None,
+            num_cpus=LIGHT_CPUS,
         )
         .map_batches(
             _EmbedWorker,
@@ -127,7 +119,7 @@ def embed_documents(
         )
         .write_datasink(StagingSink(staging, run), ray_remote_args={"num_cpus": LIGHT_CPUS})
     )
-    return run
+    return {}
 
 
 def _quiet() -> None:
