@@ -22,6 +22,7 @@ from ray_app.api.ports import Services, TaskKind, TaskRecord
 from ray_app.api.schemas import AskResponse
 from ray_app.config import Settings
 from ray_app.errors import BacklineError, ClusterUnavailable, NoGeneration
+from ray_app.index.depot import open_depot
 from ray_app.index.embedder import load_embedder
 from ray_app.index.ports import Embedder, VectorStore
 from ray_app.index.reader import IndexReader
@@ -68,7 +69,7 @@ class Backend:
     def __init__(self, settings: Settings, embedder: Embedder, reading: Reading, outside: Outside) -> None:
         self.settings = settings
         self.stores = open_stores(settings)
-        self.reader = IndexReader(self.stores.catalog, self.stores.index_root)
+        self.reader = IndexReader(self.stores.catalog, open_depot(settings))
         self.embedder = embedder
         self.reading = reading
         # Health tells why; an answer only says which one read the passages.

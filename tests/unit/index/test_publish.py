@@ -11,6 +11,7 @@ import pytest
 from ray_app.config import IndexSettings
 from ray_app.errors import ChecksumMismatch, LeaseLost, VectorStoreDown
 from ray_app.index import publish as module
+from ray_app.index.depot import Depot
 from ray_app.index.generation import Generation
 from ray_app.index.layout import generation_names, generation_path
 from ray_app.index.manifest import MANIFEST
@@ -233,7 +234,7 @@ def test_killed_at_any_step_it_can_be_repeated(
         live = catalog.live(brand)
         assert live in (old, new)
         served = Generation.open(generation_path(root, brand, str(live)))
-        assert IndexReader(catalog, root).get(brand).name == live
+        assert IndexReader(catalog, Depot(root)).get(brand).name == live
         held = store.ids(collection_name(brand, MODEL))
         assert set(served.chunk_ids()) <= held  # what is served can be found
         go(new, store, brand, keep=1)
