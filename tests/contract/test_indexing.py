@@ -1,0 +1,264 @@
+"""From stored documents to a live generation: what is embedded, what is kept, what is refused."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+from sqlalchemy import delete, insert
+
+from ray_app.config import Settings, load, with_changes
+from ray_app.errors import LeaseLost, PublishRefused
+from ray_app.index.generation import Generation
+from ray_app.index.layout import generation_names, generation_path
+from ray_app.index.memory import MemoryVectorStore
+from ray_app.index.ports import Gate, Verdict
+from ray_app.ingest import indexing
+from ray_app.ingest.indexing import BrandIndexer, EmbedReport
+from ray_app.ingest.stages import ChunkStage, EmbedOrder, EmbedStage
+from ray_app.records import Document, Facts, ModelId, Section
+from ray_app.store.lease import Lease
+from ray_app.store.schema import urls
+from ray_app.store.stores import Stores, stores
+from ray_app.testing.fakes import HashEmbedder
+
+BRAND = "acme"
+
+
+class Words:
+    """Counts words as tokens."""
+
+    def count(self, text: str) -> int:
+        return len(text.split())
+
+
+class Workshop:
+    """A brand whose documents a test sets, with a runner that counts what it is given."""
+
+    def __init__(self, settings: Settings, opened: Stores) -> None:
+        self.settings = settings
+        self.stores = opened
+        self.embedder = HashEmbedder()
+        self.vectors = MemoryVectorStore()
+        self.orders: list[int] = []
+        self.spoil: Mapping[str, str] = {}  # words of a chunk -> why it is rejected
+        self.fail_after: int | None = None  # chunks
+        opened.catalog.save_brand(BRAND, {"start_urls": []})
+
+    def put(self, texts: Mapping[str, str]) -> None:
+        """Have the brand hold just these documents, by the last part of their URL."""
+        documents = [document(name, text) for name, text in texts.items()]
+        part = self.stores.pages.write_part(BRAND, documents) if documents else ""
+        with self.stores.db.write() as conn:
+            conn.execute(delete(urls).where(urls.c.brand == BRAND))
+            for row, one in enumerate(documents):
+                fields = {"content_hash": one.content_hash, "page_part": part, "page_row": row}
+                state = {"state": "fetched", "reason": "ok", "cycle_done": 1}
+                conn.execute(insert(urls).values(brand=BRAND, url=one.url, **state, **fields))
+
+    def run(self, order: EmbedOrder) -> dict[str, int]:
+        self.orders.append(len(order.documents))
+        pages = self.settings.data_dir / "pages"
+        cut = ChunkStage(pages, BRAND, Words(), self.settings.embedding, order.model)
+        rows = pa.table(
+            {
+                "part": [d.page.part for d in order.documents],
+                "row": [d.page.row for d in order.documents],
+            }
+        )
+        table = EmbedStage(self.embedder, order.staging.known(order.run))(cut(rows))
+        for number in range(table.num_rows):
+            if number == self.fail_after:
+                raise KeyboardInterrupt
+            order.staging.write(order.run, self._spoilt(table.slice(number, 1)))
+        return {"cpu": table.num_rows}
+
+    def _spoilt(self, row: pa.Table) -> pa.Table:
+        why = next((why for word, why in self.spoil.items() if word in row.column("text")[0].as_py()), None)
+        if why is None:
+            return row
+        for name, value in (("reject", why), ("detail", "as a test wants"), ("vector", None)):
+            at = row.schema.get_field_index(name)
+            row = row.set_column(at, name, pa.array([value], row.schema.field(at).type))
+        return row
+
+    def index(self, gate: Gate | None = None, *, force: bool = False, again: bool = False) -> EmbedReport:
+        indexer = BrandIndexer(self.settings, self.stores, self.run, self.vectors, gate)
+        with Lease(self.stores.ledger, BRAND, label="test", ttl_s=60) as lease:
+            return indexer.index(BRAND, lease, force=force, again=again)
+
+    def live(self) -> Generation:
+        name = self.stores.catalog.live(BRAND)
+        assert name
+        return Generation.open(generation_path(self.stores.index_root, BRAND, name))
+
+    def texts(self) -> list[str]:
+        return sorted(chunk.text for chunk in self.live().chunks())
+
+    def staged(self) -> list[Path]:
+        return list(self.stores.staging_root.rglob("*.parquet"))
+
+
+def document(name: str, text: str) -> Document:
+    return Document(
+        brand=BRAND,
+        url=f"https://acme.example/{name}",
+        title=name,
+        lang="en",
+        kind="html",
+        sections=(Section(("Setup",), "#setup", text),),
+        content_hash=hashlib.sha256(f"{name}{text}".encode()).hexdigest()[:32],
+        facts=Facts(products=(f"Model {name}",)),
+    )
+
+
+@pytest.fixture
+def shop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Workshop]:
+    settings = load(data_dir=tmp_path)
+    monkeypatch.setattr(indexing, "model_id", lambda _: HashEmbedder().model)
+    with stores(settings) as opened:
+        yield Workshop(settings, opened)
+
+
+def test_the_documents_become_searchable_and_again_nothing_happens(shop: Workshop) -> None:
+    shop.put({"a": "Press reset.", "b": "Clean the filter."})
+    report = shop.index()
+    assert (report.published, report.documents, report.chunks, report.embedded) == (True, 2, 2, 2)
+    assert shop.texts() == ["Clean the filter.", "Press reset."]
+    assert shop.live().manifest.model_source == shop.settings.embedding.model
+    assert shop.vectors.count(shop.vectors.collections()[0]) == 2
+    assert shop.staged() == []
+    again = shop.index()
+    assert (again.published, again.why, again.embedded, again.generation) == (False, "unchanged", 0, report.generation)
+    assert shop.orders == [2]
+
+
+def test_only_what_changed_is_cut_and_only_what_is_new_embedded(shop: Workshop) -> None:
+    shop.put({"a": "Press reset.", "b": "Clean the filter.", "c": "Never mind."})
+    shop.index()
+    shop.put({"a": "Press reset.", "b": "Clean the filter twice."})
+    report = shop.index()
+    assert shop.orders == [3, 1]
+    assert (report.documents, report.chunks, report.embedded, report.reused) == (2, 2, 1, 1)
+    assert shop.texts() == ["Clean the filter twice.", "Press reset."]
+    shop.put({})
+    assert shop.index().chunks == 0
+
+
+def test_another_way_of_cutting_embeds_only_other_texts(shop: Workshop) -> None:
+    shop.put({"a": "Press reset.", "b": "Clean the filter."})
+    shop.index()
+    shop.settings = with_changes(shop.settings, embedding={"chunk_tokens": 100})
+    report = shop.index()
+    assert (report.published, report.embedded, report.reused) == (True, 0, 2)
+    again = shop.index(again=True)
+    assert (again.published, again.embedded, shop.orders) == (True, 0, [2, 2, 2])
+
+
+def test_a_killed_run_embeds_what_is_left(shop: Workshop) -> None:
+    shop.put({name: f"Text {name}." for name in "abcde"})
+    shop.fail_after = 3
+    with pytest.raises(KeyboardInterrupt):
+        shop.index()
+    assert shop.stores.catalog.live(BRAND) is None
+    shop.fail_after = None
+    report = shop.index()
+    assert (report.chunks, report.embedded) == (5, 2)
+    assert shop.texts() == [f"Text {name}." for name in "abcde"]
+
+
+def test_a_rejected_chunk_is_written_down_until_its_document_is_cut_again(shop: Workshop) -> None:
+    shop.put({"a": "Press reset.", "b": "Bad numbers.", "c": "Worse numbers."})
+    shop.spoil = {"numbers": "bad_vector"}
+    report = shop.index()
+    assert (report.documents, report.chunks, report.rejected) == (3, 1, 2)
+    (reject,) = shop.stores.rejects.of_url(BRAND, "https://acme.example/b")
+    assert (reject.reason, reject.detail, reject.model) == ("bad_vector", "as a test wants", str(shop.embedder.model))
+    assert shop.stores.rejects.counts(BRAND) == {"bad_vector": 2}
+    shop.put({"a": "Press reset.", "b": "Bad numbers.", "c": "Better."})
+    shop.index()
+    assert shop.stores.rejects.counts(BRAND) == {"bad_vector": 1}, "b was kept as it is"
+    shop.spoil = {}
+    shop.index(again=True)
+    assert shop.stores.rejects.counts(BRAND) == {}
+    assert shop.texts() == ["Bad numbers.", "Better.", "Press reset."]
+
+
+class FixedGate:
+    """Says what it is told to say."""
+
+    def __init__(self, *, passed: bool) -> None:
+        self.passed = passed
+        self.seen: list[tuple[int, int | None]] = []
+
+    def judge(self, built: Generation, live: Generation | None) -> Verdict:
+        self.seen.append((len(built), len(live) if live else None))
+        return Verdict(self.passed, {"ndcg@10": 0.25}, "It finds a quarter of what it should.")
+
+
+def test_what_the_gate_refuses_is_not_published_and_not_embedded_again(shop: Workshop) -> None:
+    shop.put({"a": "Press reset."})
+    first = shop.index(FixedGate(passed=True))
+    shop.put({"a": "Press reset.", "b": "Clean the filter."})
+    gate = FixedGate(passed=False)
+    with pytest.raises(PublishRefused, match=r"a quarter.*--force"):
+        shop.index(gate)
+    assert gate.seen == [(2, 1)]
+    assert generation_names(shop.stores.index_root, BRAND) == [first.generation]
+    assert shop.texts() == ["Press reset."]
+    forced = shop.index(gate, force=True)
+    assert (forced.published, forced.embedded, forced.figures) == (True, 0, {"ndcg@10": 0.25})
+    assert [row.figures for row in shop.stores.catalog.generations(BRAND)] == [{"ndcg@10": 0.25}] * 2
+
+
+def test_a_held_brand_stays_as_it_is_until_forced(shop: Workshop) -> None:
+    shop.put({"a": "Press reset."})
+    first = shop.index().generation
+    shop.stores.catalog.publish(BRAND, first, 1.0, hold=True)
+    shop.put({"a": "Press reset twice."})
+    report = shop.index()
+    assert (report.published, report.why, report.generation, shop.orders) == (False, "held", first, [1])
+    assert shop.index(force=True).published
+    assert not shop.stores.catalog.held(BRAND)
+
+
+def test_another_model_builds_beside_the_old_and_takes_nothing_from_it(
+    shop: Workshop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shop.put({"a": "Press reset.", "b": "Clean the filter."})
+    shop.index()
+    served = shop.live()
+    other = ModelId("other", "r9", served.manifest.model.dim)
+    monkeypatch.setattr(indexing, "model_id", lambda _: other)
+    report = shop.index()
+    assert (report.published, report.embedded, report.reused) == (True, 2, 0)
+    assert shop.live().manifest.model == other
+    assert len(shop.vectors.collections()) == 2, "the old generation is kept, and so are its vectors"
+    assert len(served.dense(served.vectors[0].astype("float32"), 2)[0]) == 2
+
+
+def test_a_damaged_live_generation_is_built_anew_from_what_others_hold(shop: Workshop) -> None:
+    shop.put({"a": "Press reset.", "b": "Clean the filter."})
+    shop.index()
+    shop.put({"a": "Press reset.", "c": "Turn it off."})
+    damaged = shop.index().generation
+    path = generation_path(shop.stores.index_root, BRAND, damaged) / "chunks.arrow"
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+    report = shop.index()
+    assert (report.published, report.embedded) == (True, 1), "one text stands in the older generation, too"
+    assert shop.texts() == ["Press reset.", "Turn it off."]
+
+
+def test_a_run_that_was_taken_over_publishes_nothing(shop: Workshop) -> None:
+    shop.put({"a": "Press reset."})
+    indexer = BrandIndexer(shop.settings, shop.stores, shop.run, shop.vectors)
+    with Lease(shop.stores.ledger, BRAND, label="test", ttl_s=60) as lease:
+        shop.stores.ledger.release(BRAND, lease.fence)
+        with pytest.raises(LeaseLost):
+            indexer.index(BRAND, lease)
+    assert shop.stores.catalog.live(BRAND) is None
