@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import hashlib
+import re
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import orjson
@@ -19,6 +21,8 @@ from ray_app.records import Answer, AnswerMode, Question
 
 FORMAT = 1  # of the stored value; another one is a miss
 MAX_VALUE_BYTES = 256 * 1024  # an answer has 4 KB; a larger value is not ours
+EVERY_BRAND = "@all"  # stands for the brand in keys of questions that ask all; no brand has such a name
+SCAN_KEYS = 500  # that Redis looks at in one step of a scan; well under a millisecond of its time
 REST_S = 2.0  # a Redis that failed is left alone so long, or every question would wait for its timeout
 
 log = get_logger(__name__)
@@ -52,6 +56,13 @@ class LocalCache:
         while len(self._entries) > self._max_entries:
             self._entries.popitem(last=False)
 
+    async def forget(self, brand: str) -> int:
+        starts = _prefixes(brand)
+        gone = [key for key in self._entries if key.startswith(starts)]
+        for key in gone:
+            del self._entries[key]
+        return len(gone)
+
     async def close(self) -> None:
         self._entries.clear()
 
@@ -82,8 +93,26 @@ class RedisCache:
         if ttl_s > 0:
             await self._ask(lambda: self._client.set(self._prefix + key, value, px=max(1, int(ttl_s * 1000))))
 
+    async def forget(self, brand: str) -> int:
+        gone = 0
+        for start in _prefixes(brand):
+            gone += await self._delete(_literal(self._prefix + start) + "*")
+        return gone
+
     async def close(self) -> None:
         await self._client.aclose()
+
+    async def _delete(self, pattern: str) -> int:
+        cursor, gone = 0, 0
+        while True:
+            step = await self._ask(partial(self._client.scan, cursor, match=pattern, count=SCAN_KEYS))
+            if step is None:
+                return gone
+            cursor, keys = step
+            if keys:
+                gone += await self._ask(partial(self._client.unlink, *keys)) or 0
+            if not cursor:
+                return gone
 
     async def _ask(self, call: Callable[[], Any]) -> Any:
         from redis.exceptions import RedisError
@@ -112,10 +141,24 @@ def cache_key(question: Question, *, generations: str, models: Sequence[str]) ->
     """One key per answer that could differ: question, filters, index generations, models, prompt, conversation.
 
     ``models`` names the embedder, the reranker and the language model. The parts are hashed as JSON, so no
-    choice of texts makes two questions look alike.
+    choice of texts makes two questions look alike. The brand stands before the hash, to be forgotten by it.
     """
     parts = [FORMAT, PROMPT_VERSION, dataclasses.asdict(question), generations, list(models)]
-    return hashlib.blake2b(orjson.dumps(parts), digest_size=16).hexdigest()
+    return _key_start(question.brand) + hashlib.blake2b(orjson.dumps(parts), digest_size=16).hexdigest()
+
+
+def _key_start(brand: str) -> str:
+    return f"answer:{brand or EVERY_BRAND}:"
+
+
+def _prefixes(brand: str) -> tuple[str, ...]:
+    """How the keys begin of all answers that may hold something of ``brand``."""
+    return _key_start(brand), _key_start("")
+
+
+def _literal(text: str) -> str:
+    """Of Redis's patterns, the one that only ``text`` matches."""
+    return re.sub(r"([\\*?\[\]^])", r"\\\1", text)
 
 
 def encode(answer: Answer) -> bytes:

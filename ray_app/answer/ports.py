@@ -88,5 +88,11 @@ class Cache(Protocol):
     async def put(self, key: str, value: bytes, ttl_s: float) -> None:
         """Keep ``value`` for ``ttl_s`` seconds, or less when room is short."""
 
+    async def forget(self, brand: str) -> int:
+        """Drop every answer that may hold something of ``brand``: its own, and those to questions that ask all brands.
+
+        How many were dropped; ``down`` says when that may not be all.
+        """
+
     async def close(self) -> None:
         """Let go of connections."""

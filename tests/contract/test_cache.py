@@ -13,8 +13,9 @@ from pathlib import Path
 
 import pytest
 
-from ray_app.answer.cache import LocalCache, RedisCache
+from ray_app.answer.cache import LocalCache, RedisCache, cache_key
 from ray_app.answer.ports import Cache
+from ray_app.records import Question
 
 SERVER = shutil.which("redis-server")
 needs_redis = pytest.mark.skipif(SERVER is None, reason="redis-server is not installed")
@@ -98,6 +99,26 @@ class TestCache:
         await asyncio.gather(*(cache.put(str(n), str(n).encode(), 60) for n in range(50)))
         assert await asyncio.gather(*(cache.get(str(n)) for n in range(50))) == [str(n).encode() for n in range(50)]
 
+    async def test_a_brand_is_forgotten_and_no_other(self, cache: Cache) -> None:
+        def key(brand: str, text: str = "how?") -> str:
+            return cache_key(Question(text, brand=brand), generations="g", models=[])
+
+        own = [key("acme"), key("acme", "why?"), key("")]  # a question to all brands may have been answered from it
+        others = [key("acme-2"), key("bolt"), key("x"), "acme"]
+        for one in (*own, *others):
+            await cache.put(one, b"1", 60)
+        assert await cache.forget("acme") == 3
+        assert [await cache.get(one) for one in own] == [None] * 3
+        assert [await cache.get(one) for one in others] == [b"1"] * 4
+        assert await cache.forget("acme") == 0
+        assert await cache.forget("*") == await cache.forget("[a-z]") == 0
+        assert await cache.get(key("bolt")) == b"1"
+
+    async def test_many_answers_of_a_brand_are_forgotten(self, cache: Cache) -> None:
+        keys = [cache_key(Question(str(n), brand="acme"), generations="g", models=[]) for n in range(90)]
+        await asyncio.gather(*(cache.put(key, b"1", 60) for key in keys))
+        assert await cache.forget("acme") == 90
+
     async def test_closing_twice_is_fine(self, cache: Cache) -> None:
         await cache.close()
         await cache.close()
@@ -153,6 +174,7 @@ async def test_a_redis_that_never_answers_costs_one_timeout() -> None:
     started = time.monotonic()
     for _ in range(20):
         assert await cache.get("a") is None
+    assert await cache.forget("acme") == 0
     assert time.monotonic() - started < 0.5
     assert cache.down == "redis"
     await cache.close()
@@ -186,6 +208,18 @@ async def test_a_full_or_read_only_redis_serves_without_cache(redis: RedisServer
     for n in range(40):
         await cache.put(str(n), b"x" * 100_000, 60)
     assert cache.down == "redis"
+    await cache.close()
+
+
+@needs_redis
+async def test_keys_say_their_brand(redis: RedisServer) -> None:
+    from redis.asyncio import Redis
+
+    cache = RedisCache(redis.url, timeout_s=2.0)
+    await cache.put(cache_key(Question("how?", brand="acme"), generations="g", models=[]), b"1", 60)
+    client = Redis.from_url(redis.url, decode_responses=True)
+    assert [key.startswith("backline:answer:acme:") for key in await client.keys("*")] == [True]
+    await client.aclose()
     await cache.close()
 
 
