@@ -74,6 +74,7 @@ COVERAGE: dict[str, Any] = {
     "sitemaps": 2,
     "crawled_at": 1795460650.0,
     "reasons": {"fetched": {"not_modified": 425, "ok": 6}, "skipped": {"media_type": 690, "robots": 83}},
+    "rejected": {},
 }
 WHY: dict[str, Any] = {
     "url": "https://support.example.com/internal/prices.html",

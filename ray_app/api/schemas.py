@@ -205,6 +205,7 @@ class CoverageResponse(BaseModel):
     sitemaps: int
     crawled_at: float | None = Field(description="when the last crawl ended, POSIX seconds")
     reasons: dict[str, dict[str, int]] = Field(description="URLs by state and reason")
+    rejected: dict[str, int] = Field(description="passages that could not be embedded, by reason")
 
 
 class WhyResponse(BaseModel):

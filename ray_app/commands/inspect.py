@@ -9,7 +9,7 @@ import typer
 
 from ray_app.commands.output import AsJson, clock, emit_lines, say, settings_for, table
 from ray_app.errors import InputError
-from ray_app.records import REASONS, UrlState
+from ray_app.records import CHUNK_REASONS, REASONS, UrlState
 
 if TYPE_CHECKING:
     from ray_app.index.coverage import Coverage
@@ -76,7 +76,7 @@ def why(
     settings = settings_for()
     wanted = normalise(url)
     with stores(settings) as opened:
-        told = explain(opened.ledger, opened.catalog, opened.index_root, wanted, brand)
+        told = explain(opened, wanted, brand)
     if not told:
         raise InputError(f"No crawl has ever seen {wanted}.", hint="Its links may lie on a page not reached yet.")
     if as_json:
@@ -102,9 +102,7 @@ def coverage(
     with stores(settings) as opened:
         for name in brand or ():
             opened.catalog.brand(name)
-        figures = [
-            report(opened.ledger, opened.catalog, opened.index_root, n) for n in brand or opened.catalog.brands()
-        ]
+        figures = [report(opened, name) for name in brand or opened.catalog.brands()]
     if as_json:
         emit_lines({**asdict(one), "share": one.share} for one in figures)
         return
@@ -116,6 +114,8 @@ def coverage(
         for state, reasons in one.reasons.items():
             for reason, count in sorted(reasons.items(), key=lambda item: -item[1]):
                 say(f"  {count:7} {state:8} {REASONS.get(reason, reason)} ({reason})")
+        for reason, count in sorted(one.rejected.items()):
+            say(f"  {count:7} passages  left out: {CHUNK_REASONS[reason]} ({reason})")
         if one.dropped:
             say(f"  {one.dropped:7} links were not recorded: the brand has as many URLs as crawl.max_urls allows")
 

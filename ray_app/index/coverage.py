@@ -13,10 +13,11 @@ from ray_app.errors import ChecksumMismatch
 from ray_app.index.files import digest
 from ray_app.index.generation import Generation
 from ray_app.index.layout import DOCUMENTS, generation_path
-from ray_app.records import UrlState
+from ray_app.records import CHUNK_REASONS, UrlState
 from ray_app.store.catalog import Catalog
-from ray_app.store.ledger import Ledger
+from ray_app.store.rejects import Reject
 from ray_app.store.rows import SitemapRow, UrlRow
+from ray_app.store.stores import Stores
 from ray_app.store.story import sitemap_story, story
 
 
@@ -38,6 +39,7 @@ class Coverage:
     sitemaps: int
     crawled_at: float | None  # when the last crawl ended
     reasons: dict[str, dict[str, int]] = field(default_factory=dict)
+    rejected: dict[str, int] = field(default_factory=dict)  # chunks that could not be embedded, by reason
 
     @property
     def share(self) -> float:
@@ -48,8 +50,9 @@ class Coverage:
 CONFIRMED = ("not_modified", "unchanged", "lastmod")
 
 
-def coverage(ledger: Ledger, catalog: Catalog, index_root: Path, brand: str) -> Coverage:
+def coverage(stores: Stores, brand: str) -> Coverage:
     """The figures as they are now."""
+    ledger = stores.ledger
     counts = ledger.counts(brand)
     reasons: dict[str, dict[str, int]] = {}
     states: Counter[UrlState] = Counter()
@@ -57,7 +60,7 @@ def coverage(ledger: Ledger, catalog: Catalog, index_root: Path, brand: str) -> 
         reasons.setdefault(state.value, {})[reason] = count
         states[state] += count
     documents = {document.url: document.content_hash for document in ledger.documents(brand)}
-    live, held = live_documents(catalog, index_root, brand)
+    live, held = live_documents(stores.catalog, stores.index_root, brand)
     cycle = ledger.last_cycle(brand)
     return Coverage(
         brand=brand,
@@ -74,6 +77,7 @@ def coverage(ledger: Ledger, catalog: Catalog, index_root: Path, brand: str) -> 
         sitemaps=len(ledger.sitemaps(brand)),
         crawled_at=cycle.finished_at if cycle else None,
         reasons=reasons,
+        rejected=stores.rejects.counts(brand),
     )
 
 
@@ -89,15 +93,25 @@ class Explained:
     fields: dict[str, Any]
 
 
-def explain(ledger: Ledger, catalog: Catalog, index_root: Path, url: str, brand: str = "") -> list[Explained]:
+def explain(stores: Stores, url: str, brand: str = "") -> list[Explained]:
     """What happened to a normalised URL, be it a page, a sitemap or a robots.txt, in ``brand`` or every brand."""
+    ledger = stores.ledger
     told: list[tuple[UrlRow | SitemapRow, list[str]]] = []
     for row in ledger.find(url, brand):
-        live, held = live_documents(catalog, index_root, row.brand)
+        live, held = live_documents(stores.catalog, stores.index_root, row.brand)
         indexed = held.get(url) == row.content_hash if live else None
-        told.append((row, story(row, ledger.aliases_of(row.brand, url), indexed)))
+        lines = story(row, ledger.aliases_of(row.brand, url), indexed)
+        told.append((row, lines + _left_out(stores.rejects.of_url(row.brand, url))))
     told += [(row, sitemap_story(row)) for row in ledger.find_sitemap(url, brand)]
     return [Explained(url, row.brand, row.state, row.reason, lines, asdict(row)) for row, lines in told]
+
+
+def _left_out(rejects: list[Reject]) -> list[str]:
+    counts = Counter(reject.reason for reject in rejects)
+    return [
+        f"{count} passage{'s' if count > 1 else ''} of it left out of the index: {CHUNK_REASONS[reason]} ({reason})."
+        for reason, count in sorted(counts.items())
+    ]
 
 
 def live_documents(catalog: Catalog, index_root: Path, brand: str) -> tuple[Generation | None, dict[str, str]]:

@@ -39,11 +39,11 @@ class BrandDesk:
 
     def _coverage(self, brand: str) -> Coverage:
         self._stores.catalog.brand(brand)
-        return coverage(self._stores.ledger, self._stores.catalog, self._stores.index_root, brand)
+        return coverage(self._stores, brand)
 
     def _why(self, brand: str, url: str) -> Mapping[str, Any] | None:
         self._stores.catalog.brand(brand)
-        told = explain(self._stores.ledger, self._stores.catalog, self._stores.index_root, url, brand)
+        told = explain(self._stores, url, brand)
         return {name: getattr(told[0], name) for name in ("url", "brand", "state", "reason", "story")} if told else None
 
 

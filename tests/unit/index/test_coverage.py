@@ -5,12 +5,14 @@ from pathlib import Path
 
 import pytest
 
-from ray_app.index.coverage import Coverage, coverage, explain
+from ray_app.config import load
+from ray_app.index.coverage import coverage, explain
 from ray_app.index.layout import DOCUMENTS, generation_path
 from ray_app.records import FetchTask, Kind, PageOutcome, PageRef, UrlState
 from ray_app.store.catalog import Catalog
-from ray_app.store.db import Database
 from ray_app.store.ledger import Discovery, Holder, Ledger
+from ray_app.store.rejects import Reject
+from ray_app.store.stores import Stores, stores
 
 from .conftest import NOW, Build
 
@@ -18,10 +20,14 @@ URL = "https://acme.example/a"
 
 
 @pytest.fixture
-def ledger(tmp_path: Path) -> Iterator[Ledger]:
-    db = Database(f"sqlite:///{tmp_path / 'backline.db'}")
-    yield Ledger(db)
-    db.close()
+def opened(tmp_path: Path) -> Iterator[Stores]:
+    with stores(load(data_dir=tmp_path)) as found:
+        yield found
+
+
+@pytest.fixture
+def ledger(opened: Stores) -> Ledger:
+    return opened.ledger
 
 
 @pytest.fixture
@@ -56,35 +62,38 @@ def store(ledger: Ledger, text: str, brand: str = "acme") -> None:
     ledger.finish_cycle(brand, cycle, fence, 3.0)
 
 
-def figures(ledger: Ledger, catalog: Catalog, root: Path) -> Coverage:
-    return coverage(ledger, catalog, root, "acme")
-
-
 @pytest.mark.parametrize(("text", "indexed"), [("old", True), ("new", False)])
 def test_why_and_coverage_agree_on_what_is_indexed(
-    ledger: Ledger, catalog: Catalog, root: Path, build: Build, text: str, indexed: bool
+    opened: Stores, ledger: Ledger, catalog: Catalog, build: Build, text: str, indexed: bool
 ) -> None:
     publish(catalog, build, "old")
     store(ledger, text)
-    assert figures(ledger, catalog, root).indexed == indexed
-    (page, _) = explain(ledger, catalog, root, URL, "acme")
+    assert coverage(opened, "acme").indexed == indexed
+    (page, _) = explain(opened, URL, "acme")
     assert ("It is in the live index." in page.story) == indexed
 
 
 @pytest.mark.parametrize("at", [*range(0, 600, 40), -3, -20])
 def test_a_damaged_generation_counts_as_none(
-    ledger: Ledger, catalog: Catalog, root: Path, damage: Callable[[int], None], at: int
+    opened: Stores, ledger: Ledger, damage: Callable[[int], None], at: int
 ) -> None:
     damage(at)
     store(ledger, "old")
-    found = figures(ledger, catalog, root)
+    found = coverage(opened, "acme")
     assert (found.generation, found.indexed, found.chunks, found.documents) == (None, 0, 0, 1)
-    assert [one.url for one in explain(ledger, catalog, root, URL)] == [URL, URL]
+    assert [one.url for one in explain(opened, URL)] == [URL, URL]
 
 
-def test_a_story_is_asked_of_the_brand_that_is_named(ledger: Ledger, catalog: Catalog, root: Path) -> None:
+def test_a_story_is_asked_of_the_brand_that_is_named(opened: Stores, ledger: Ledger) -> None:
     store(ledger, "old")
     store(ledger, "old", "zeta")
-    assert [one.brand for one in explain(ledger, catalog, root, URL)] == ["acme", "zeta", "acme", "zeta"]
-    assert [one.brand for one in explain(ledger, catalog, root, URL, "zeta")] == ["zeta", "zeta"]
-    assert explain(ledger, catalog, root, URL, "nobody") == []
+    assert [one.brand for one in explain(opened, URL)] == ["acme", "zeta", "acme", "zeta"]
+    assert [one.brand for one in explain(opened, URL, "zeta")] == ["zeta", "zeta"]
+    assert explain(opened, URL, "nobody") == []
+
+
+def test_passages_that_could_not_be_embedded_are_told(opened: Stores, ledger: Ledger) -> None:
+    store(ledger, "old")
+    opened.rejects.replace("acme", [], [Reject(str(i), URL, "bad_vector", "NaN", "m", NOW) for i in range(2)])
+    assert coverage(opened, "acme").rejected == {"bad_vector": 2}
+    assert any(line.startswith("2 passages of it left out") for line in explain(opened, URL)[0].story)
