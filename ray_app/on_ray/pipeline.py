@@ -116,7 +116,7 @@ class Pipeline:
             return BrandResult(name, error=f"A worker failed: {str(error).strip().splitlines()[-1]}")
         except OSError as error:  # a full disk most of all; that of a worker comes as RayError
             log.error("brand_failed", brand=name, error=type(error).__name__, exc_info=error)
-            return BrandResult(name, error=str(_out_of_order(error)))
+            return BrandResult(name, error=str(out_of_order(error)))
 
     def _run_brand(self, order: Order, steps: Steps) -> BrandResult:
         """One brand under one lease. Raises BacklineError."""
@@ -129,6 +129,8 @@ class Pipeline:
 
     def _crawl(self, order: Order, lease: Lease, steps: Steps) -> CrawlReport | None:
         config = order.config
+        if not config.start_urls:  # its documents are handed over
+            return None
         last = self._stores.ledger.last_cycle(config.name)
         if steps.resume_only and (last is None or last.finished_at is not None):
             return None
@@ -157,7 +159,7 @@ class Pipeline:
         return indexer.index(brand, lease, force=steps.force, again=steps.again)
 
 
-def _out_of_order(error: OSError) -> StoreError:
+def out_of_order(error: OSError) -> StoreError:
     """In words, with the file where the system names one."""
     where = f" ({error.filename})" if error.filename else ""
     return StoreError(

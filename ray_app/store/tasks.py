@@ -80,6 +80,11 @@ class Tasks:
         """The newest tasks, newest first."""
         return self._tasks(select(tasks).order_by(tasks.c.created_at.desc(), tasks.c.id.desc()).limit(limit))
 
+    def unfinished(self, kind: str) -> list[Task]:
+        """The queued and running tasks of a kind, oldest first."""
+        open_ = tasks.c.state.in_([TaskState.QUEUED.value, TaskState.RUNNING.value])
+        return self._tasks(select(tasks).where(tasks.c.kind == kind, open_).order_by(tasks.c.created_at, tasks.c.id))
+
     def counts(self) -> dict[tuple[str, TaskState], int]:
         """Tasks by (kind, state)."""
         query = select(tasks.c.kind, tasks.c.state, func.count()).group_by(tasks.c.kind, tasks.c.state)
