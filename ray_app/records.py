@@ -73,6 +73,7 @@ REASONS: dict[str, str] = {
     "quarantined": "all of its text speaks to a language model instead of to a reader, and was set aside",
     "extract_failed": "its text could not be extracted",
     "fetch_crashed": "the process that fetches died on it",
+    "forgotten": "it was forgotten on request, and nothing of it is fetched or stored until that is lifted",
     "extract_crashed": "the extraction process died on it",
 }
 

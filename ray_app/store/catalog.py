@@ -8,10 +8,12 @@ from typing import Any
 
 from sqlalchemy import and_, delete, select
 
-from ray_app.errors import NoGeneration, StoreError, UnknownBrand
+from ray_app.errors import LeaseLost, NoGeneration, StoreError, UnknownBrand
 from ray_app.store import fence as lease
+from ray_app.store import tombstones
 from ray_app.store.db import Database, insert
 from ray_app.store.schema import brands, generations, pointers
+from ray_app.store.schema import tombstones as buried
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,9 +37,19 @@ class Catalog:
     def __init__(self, db: Database) -> None:
         self._db = db
 
-    def save_brand(self, name: str, config: Mapping[str, Any]) -> None:
-        """Keeps the brand's configuration, which must be JSON, in place of an earlier one."""
+    def save_brand(
+        self, name: str, config: Mapping[str, Any], fence: int | None = None, receipt: str | None = None
+    ) -> None:
+        """Keeps the brand's configuration, which must be JSON, in place of an earlier one.
+
+        ``receipt``: of the brand's tombstone when this run was planned ("": there was none). Raises LeaseLost when the
+        brand was forgotten since then, or when a ``fence`` is given and old.
+        """
         with self._db.write() as conn:
+            if fence is not None:
+                lease.check(conn, name, fence)
+            if receipt is not None and tombstones.brand_receipt(conn, name) != receipt:
+                raise LeaseLost(f"The brand {name} was forgotten on request meanwhile; this run stops.")
             statement = insert(conn, brands).values(name=name, config=dict(config))
             change = {"config": statement.excluded.config}
             conn.execute(statement.on_conflict_do_update(index_elements=["name"], set_=change))
@@ -54,6 +66,12 @@ class Catalog:
         """Names of the saved brands, sorted."""
         with self._db.read() as conn:
             return list(conn.scalars(select(brands.c.name).order_by(brands.c.name)))
+
+    def forgotten(self) -> dict[str, str]:
+        """The receipt of every brand that was ever forgotten as a whole, whether or not it was begun anew since."""
+        query = select(buried.c.brand, buried.c.receipt).where(buried.c.url == "")
+        with self._db.read() as conn:
+            return {row.brand: row.receipt for row in conn.execute(query)}
 
     def add_generation(self, brand: str, generation: str, summary: Mapping[str, Any]) -> None:
         """Records a complete generation; ``summary`` has chunks, documents, model and created_at, perhaps figures.

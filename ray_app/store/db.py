@@ -20,6 +20,7 @@ from ray_app.store.migrate import prepare
 
 BUSY_S = 30.0  # a writer waits so long for another process; the longest transaction takes about a second
 CONNECT_S = 10  # an unreachable PostgreSQL is reported after so long
+SCRUB_S = 10.0  # how long emptying the write-ahead log waits for readers
 RETRY_S = 0.02  # pause between tries to switch a new SQLite file to WAL
 # Scheme -> the driver used, whichever one the URL names: a URL is often shared with programs of other drivers.
 DRIVERS = {"sqlite": "sqlite", "postgresql": "postgresql+psycopg", "postgres": "postgresql+psycopg"}
@@ -71,16 +72,50 @@ class Database:
         with self._errors(), self.engine.begin() as conn:
             yield conn
 
+    @contextmanager
+    def snapshot(self) -> Iterator[Connection]:
+        """A transaction that only reads and sees one moment, on PostgreSQL too; rows come as they are read."""
+        level = {} if self._is_sqlite else {"isolation_level": "REPEATABLE READ"}
+        with self._errors(), self.engine.execution_options(**level).begin() as conn:
+            yield conn
+
     def optimize(self) -> None:
         """Brings the planner's statistics up to date and, on SQLite, gives free pages back to the disk."""
         with self.write() as conn:
             conn.execute(text("ANALYZE"))
-        if self._is_sqlite:  # VACUUM runs outside of transactions, which every SQLAlchemy connection here begins
-            with closing(sqlite3.connect(str(self._url.database), timeout=BUSY_S, isolation_level=None)) as alone:
-                try:
-                    alone.execute("VACUUM")
-                except sqlite3.OperationalError as error:
-                    raise StoreUnavailable(f"{self._where()} cannot be compacted now: {error}") from error
+        if self._is_sqlite:
+            with self._alone() as alone:
+                alone.execute("VACUUM")
+
+    def scrub(self) -> str:
+        """Takes what was deleted out of the database's files; returns why bytes of it may be left, "" when none are.
+
+        SQLite is written anew, which takes about 10 s a GB and makes writers wait as long.
+        """
+        if not self._is_sqlite:
+            return (
+                "PostgreSQL keeps deleted rows in its files until VACUUM FULL, and in its WAL and backups as you set up"
+            )
+        self.engine.dispose()  # an idle connection of ours may hold an old snapshot
+        with self._alone() as alone:
+            alone.execute("VACUUM")
+            deadline = time.monotonic() + SCRUB_S
+            while alone.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]:  # 1: somebody reads an older state
+                if time.monotonic() > deadline:
+                    return (
+                        "somebody reads an older state of the database; its write-ahead log is emptied by the next run"
+                    )
+                time.sleep(RETRY_S)
+        return ""
+
+    @contextmanager
+    def _alone(self) -> Iterator[sqlite3.Connection]:
+        """A connection outside of transactions, which every SQLAlchemy connection here begins."""
+        with closing(sqlite3.connect(str(self._url.database), timeout=BUSY_S, isolation_level=None)) as alone:
+            try:
+                yield alone
+            except sqlite3.OperationalError as error:
+                raise StoreUnavailable(f"{self._where()} cannot be compacted now: {error}") from error
 
     def close(self) -> None:
         """Closes the pooled connections."""

@@ -20,14 +20,20 @@ def acquire(conn: Connection, brand: str, holder: Holder, now: float, ttl_s: flo
     conn.execute(free)
     row = conn.execute(select(leases).where(leases.c.brand == brand).with_for_update()).mappings().one()
     if not _may_take(row, holder.host, now):
-        raise LeaseHeld(
-            f"The brand {brand} is held by {_holder(row)}.",
-            hint="It is freed when that run ends, or soon after it dies.",
-        )
-    fence = int(row["fence"]) + 1
-    taken = {"fence": fence, "host": holder.host, "pid": holder.pid, "started": holder.started, "label": holder.label}
-    conn.execute(update(leases).where(leases.c.brand == brand).values(**taken, expires_at=now + ttl_s))
-    return fence
+        raise _held(brand, row)
+    return _take(conn, brand, int(row["fence"]) + 1, holder, now + ttl_s)
+
+
+def seize(conn: Connection, brand: str, holder: Holder, now: float, ttl_s: float) -> int:
+    """The new fence, whoever holds the brand, so that its run loses it: forgetting does not wait for crawls.
+
+    Raises LeaseHeld while a living run of the same label holds it, for that one is not to be cut off.
+    """
+    conn.execute(insert(conn, leases).values(brand=brand, fence=0).on_conflict_do_nothing())
+    row = conn.execute(select(leases).where(leases.c.brand == brand).with_for_update()).mappings().one()
+    if row["label"] == holder.label and not _may_take(row, holder.host, now):
+        raise _held(brand, row)
+    return _take(conn, brand, int(row["fence"]) + 1, holder, now + ttl_s)
 
 
 def renew(conn: Connection, brand: str, fence: int, now: float, ttl_s: float) -> None:
@@ -55,6 +61,19 @@ def wait_for_commits(conn: Connection, brand: str) -> None:
     """Until this transaction ends, no holder of the brand commits; who holds it does not matter."""
     conn.execute(insert(conn, leases).values(brand=brand, fence=0).on_conflict_do_nothing())
     conn.execute(select(leases.c.fence).where(leases.c.brand == brand).with_for_update())
+
+
+def _take(conn: Connection, brand: str, fence: int, holder: Holder, expires_at: float) -> int:
+    taken = {"fence": fence, "host": holder.host, "pid": holder.pid, "started": holder.started, "label": holder.label}
+    conn.execute(update(leases).where(leases.c.brand == brand).values(**taken, expires_at=expires_at))
+    return fence
+
+
+def _held(brand: str, row: RowMapping) -> LeaseHeld:
+    return LeaseHeld(
+        f"The brand {brand} is held by {_holder(row)}.",
+        hint="It is freed when that run ends, or soon after it dies.",
+    )
 
 
 def _may_take(row: RowMapping, host: str, now: float) -> bool:

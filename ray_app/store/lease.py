@@ -23,13 +23,19 @@ class Lease:
     an old fence is refused (LeaseLost), so a run that was taken over can do no harm.
     """
 
-    def __init__(self, ledger: Ledger, brand: str, *, label: str, ttl_s: float, wait_s: float = 0.0) -> None:
-        """``wait_s``: how long to wait for another run to end before LeaseHeld is raised."""
+    def __init__(
+        self, ledger: Ledger, brand: str, *, label: str, ttl_s: float, wait_s: float = 0.0, seize: bool = False
+    ) -> None:
+        """``wait_s``: how long to wait for another run to end before LeaseHeld is raised.
+
+        ``seize``: take the brand over from whatever run has it, but from one of the same label.
+        """
         self._ledger = ledger
         self._brand = brand
         self._label = label
         self._ttl_s = ttl_s
         self._wait_s = wait_s
+        self._take = ledger.seize if seize else ledger.acquire
         self._lost: LeaseLost | None = None
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._renew, name=f"lease:{brand}", daemon=True)
@@ -43,7 +49,7 @@ class Lease:
     def _acquire(self, until: float) -> int:
         while True:
             try:
-                return self._ledger.acquire(self._brand, Holder.current(self._label), time.time(), self._ttl_s)
+                return self._take(self._brand, Holder.current(self._label), time.time(), self._ttl_s)
             except LeaseHeld:
                 if time.monotonic() >= until:
                     raise

@@ -18,7 +18,7 @@ from sqlalchemy import ColumnElement, Connection, Select, and_, func, or_, selec
 
 from ray_app.records import FetchTask, Kind, PageOutcome, PageRef, UrlState
 from ray_app.store import fence as lease
-from ray_app.store import sitemap_rows, url_rows
+from ray_app.store import sitemap_rows, tombstones, url_rows
 from ray_app.store.db import Database, insert
 from ray_app.store.rows import Cycle, Discovery, Finished, Holder, Mode, SitemapRow, StoredDocument, UrlRow
 from ray_app.store.schema import cycles, urls
@@ -46,6 +46,11 @@ class Ledger:
         """
         with self._db.write() as conn:
             return lease.acquire(conn, brand, holder, now, ttl_s)
+
+    def seize(self, brand: str, holder: Holder, now: float, ttl_s: float) -> int:
+        """As ``acquire``, but a running holder loses the brand at its next write, unless it has the same label."""
+        with self._db.write() as conn:
+            return lease.seize(conn, brand, holder, now, ttl_s)
 
     def renew(self, brand: str, fence: int, now: float, ttl_s: float) -> None:
         """Holds the brand until ``now + ttl_s``. Raises LeaseLost."""
@@ -173,6 +178,8 @@ class Ledger:
     ) -> int:
         """Writes outcomes and what they led to in one transaction; returns how many URLs are new. Raises LeaseLost.
 
+        A URL that was forgotten on request is only recorded as that, whatever its outcome brings.
+
         Durable when it returns. Repeating a commit changes nothing (see ``store.settle``). At most ``room`` new URLs
         are recorded, if it is given; the rest is counted in the cycle.
         """
@@ -204,10 +211,12 @@ class Ledger:
         """Writes a text that its owner hands over, in place of what is stored under its URL (see ``store.settle``).
 
         Needs no lease, for a crawl may hold it for hours: it concerns this one row and is one transaction, before or
-        after any commit of the holder. A run that reads the documents later publishes it.
+        after any commit of the holder. A run that reads the documents later publishes it. Raises InputError when the
+        URL or the brand was forgotten on request.
         """
         with self._db.write() as conn:
             lease.wait_for_commits(conn, brand)
+            tombstones.check(conn, brand, address(outcome.task.url))
             url_rows.hand_in(conn, brand, outcome, now)
 
     # -- sitemaps

@@ -10,8 +10,10 @@ import dataclasses
 import json
 import os
 import re
+import shutil
 from collections import defaultdict
-from collections.abc import Sequence, Set
+from collections.abc import Iterable, Sequence, Set
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -21,6 +23,7 @@ import pyarrow.parquet as pq
 
 from ray_app.errors import StoreError, StoreUnavailable
 from ray_app.records import Document, Facts, Media, PageRef, Quarantined, Section
+from ray_app.store.graves import Graves
 
 SCHEMA = pa.schema(
     [
@@ -44,6 +47,14 @@ _PART = re.compile(r"[0-9a-f]{32}\.parquet")
 _UNFINISHED = ".tmp"
 
 
+@dataclass(frozen=True, slots=True)
+class Holding:
+    """Where texts of some URLs lie."""
+
+    rows: dict[str, set[int]]  # by part
+    unreadable: tuple[str, ...]  # parts of which nobody can say
+
+
 class PageStore:
     """Safe in several processes at once: parts are never changed."""
 
@@ -53,12 +64,20 @@ class PageStore:
     def write_part(self, brand: str, documents: Sequence[Document]) -> str:
         """Stores documents in one part, in order; returns its name. Durable when it returns.
 
-        Raises StoreUnavailable when the disk refuses, ValueError without documents or with a foreign one.
+        The place of one that was forgotten on request is held by an empty document. Raises StoreUnavailable when the
+        disk refuses, ValueError without documents or with a foreign one.
         """
         if not documents or any(document.brand != brand for document in documents):
             raise ValueError("a part holds the documents of one brand, at least one")
+        name = self._write(brand, pa.Table.from_pylist([_row(document) for document in documents], schema=SCHEMA))
+        if gone := self.graves(brand).among(document.url for document in documents):
+            self.remove(brand, name)
+            rows = [_row(_emptied(document) if document.url in gone else document) for document in documents]
+            return self._write(brand, pa.Table.from_pylist(rows, schema=SCHEMA))
+        return name
+
+    def _write(self, brand: str, table: pa.Table) -> str:
         folder, name = self._folder(brand), f"{uuid4().hex}.parquet"
-        table = pa.Table.from_pylist([_row(document) for document in documents], schema=SCHEMA)
         unfinished = folder / f"{name}{_UNFINISHED}"
         try:
             self._make_folder(folder)
@@ -107,6 +126,63 @@ class PageStore:
                 removed += 1
         return removed
 
+    # -- forgetting
+
+    def graves(self, brand: str) -> Graves:
+        """The URLs of which this store takes no text."""
+        return Graves(self._folder(brand))
+
+    def brands(self) -> list[str]:
+        """Brands with a folder here, whether or not anybody knows them."""
+        found = self._root.iterdir() if self._root.is_dir() else ()
+        return sorted(path.name for path in found if path.is_dir() and _BRAND.fullmatch(path.name))
+
+    def holding(self, brand: str, urls: Set[str]) -> Holding:
+        """Every text of the URLs, whether or not a ledger row points to it."""
+        found: dict[str, set[int]] = {}
+        unreadable = []
+        for part in self.parts(brand):
+            try:
+                table = pq.read_table(self._folder(brand) / part, columns=["url", "content_hash"], partitioning=None)
+            except (OSError, pa.ArrowException):
+                unreadable.append(part)
+                continue
+            pairs = zip(*(table.column(name).to_pylist() for name in ("url", "content_hash")), strict=True)
+            # An emptied document has a URL without a hash.
+            if rows := {row for row, (url, text) in enumerate(pairs) if url in urls and text}:
+                found[part] = rows
+        return Holding(found, tuple(unreadable))
+
+    def without(self, brand: str, part: str, rows: Set[int]) -> tuple[str, dict[int, int]]:
+        """A copy of a part that lacks ``rows``: its name, "" when nothing is left, and where the other rows are now."""
+        table = pq.read_table(self._folder(brand) / part, partitioning=None)
+        kept = [row for row in range(table.num_rows) if row not in rows]
+        moved = {row: place for place, row in enumerate(kept)}
+        return (self._write(brand, table.take(kept)) if kept else ""), moved
+
+    def remove(self, brand: str, part: str) -> None:
+        """Delete a part that nothing points to any more."""
+        folder = self._folder(brand)
+        if not _PART.fullmatch(part):
+            raise StoreError(f"{part!r} is not the name of a page part.")
+        (folder / part).unlink(missing_ok=True)
+        _sync(folder)
+
+    def remove_unfinished(self, brand: str) -> int:
+        """Delete what killed writers left behind; returns how many files. Nobody may be writing."""
+        folder = self._folder(brand)
+        left = list(folder.glob(f"*{_UNFINISHED}")) if folder.is_dir() else []
+        for path in left:
+            path.unlink(missing_ok=True)
+        return len(left)
+
+    def remove_brand(self, brand: str) -> int:
+        """Delete everything of a brand; returns how many parts that were."""
+        folder, parts = self._folder(brand), len(self.parts(brand))
+        if folder.is_dir():
+            remove_tree(folder)
+        return parts
+
     def _folder(self, brand: str) -> Path:
         if not _BRAND.fullmatch(brand):
             raise StoreError(f"{brand!r} is not a brand name.")
@@ -129,6 +205,26 @@ class PageStore:
         except (OSError, pa.ArrowException) as error:
             raise StoreError(f"The page part {brand}/{part} cannot be read: {error}") from None
         return {row: _document(brand, values) for row, values in zip(rows, taken, strict=True)}
+
+
+def remove_tree(folder: Path) -> None:
+    """Delete a folder into which others may still write: under another name first, where they do not find it."""
+    aside = folder.with_name(f".{folder.name}-{uuid4().hex[:8]}{_UNFINISHED}")
+    folder.rename(aside)
+    shutil.rmtree(aside)
+    _sync(folder.parent)
+
+
+def remove_aside(root: Path, brands: Iterable[str]) -> int:
+    """Delete what a ``remove_tree`` that was cut short left of these brands; returns how many folders."""
+    left = [path for brand in brands for path in root.glob(f".{brand}-????????{_UNFINISHED}")]
+    for path in left:
+        shutil.rmtree(path)
+    return len(left)
+
+
+def _emptied(document: Document) -> Document:
+    return dataclasses.replace(document, title="", sections=(), content_hash="", facts=Facts(), quarantine=())
 
 
 def _row(document: Document) -> dict[str, Any]:

@@ -35,7 +35,7 @@ VALIDATOR_CHARS = 1_000  # a longer validator would bloat every request; a cut o
 # Reasons that a discovery gives for the address alone, before any fetch. Such a URL is not due again by itself;
 # a discovery that judges it otherwise (a shorter way to it, another configuration) puts it into the queue.
 # No reason that a fetch gives without a status may stand here, or each link to the URL would queue it again.
-JUDGED = frozenset({"scope", "depth", "url_too_long", "media_type", "trap"})
+JUDGED = frozenset({"scope", "depth", "url_too_long", "media_type", "trap", "forgotten"})
 CONFIRMED = frozenset({"not_modified", "unchanged"})  # FETCHED reasons that vouch for the stored text
 # SKIPPED: they say nothing about the text. An address may be forbidden for a night, when a resolver answers with a
 # sinkhole, or for a run that was started without the host's permission.

@@ -48,7 +48,9 @@ def _found(row: UrlRow) -> Iterator[str]:
         yield f"It was handed over; no crawl has found it. It is known since {clock(row.discovered_at)} UTC."
         return
     links = f"{row.depth} link{'s' * (row.depth != 1)} from the start"
-    if not row.parent:
+    if not row.parent and row.depth:
+        yield f"It was found on {clock(row.discovered_at)} UTC on a page that was forgotten since."
+    elif not row.parent:
         yield f"It is a start URL, known since {clock(row.discovered_at)} UTC."
     elif row.parent == row.sitemap:
         yield f"The sitemap {row.sitemap} lists it; it is known since {clock(row.discovered_at)} UTC."

@@ -25,6 +25,7 @@ from sqlalchemy import (
 )
 
 from ray_app.records import PageOutcome, UrlState
+from ray_app.store import tombstones
 from ray_app.store.aliases import Alias, Held, aliases
 from ray_app.store.db import insert
 from ray_app.store.rows import Cycle, Discovery, Mode, UrlRow
@@ -98,10 +99,15 @@ def commit(
 ) -> int:
     """Writes outcomes, each first of its URL, and what they led to; returns how many URLs are new.
 
+    Of what was forgotten on request nothing is written but that it was (see ``store.tombstones``).
+
     ``room``: how many new URLs may be recorded; the rest is counted as dropped.
     """
     found = best(discoveries)
     first = {address(outcome.task.url): outcome for outcome in reversed(list(outcomes))}
+    if gone := tombstones.buried(conn, brand, found.keys() | first.keys() | {one.parent for one in found.values()}):
+        found = {one.url: one for one in tombstones.refuse_found(found.values(), gone)}
+        first = {url: tombstones.refuse_outcome(one) if url in gone else one for url, one in first.items()}
     rows = known(conn, brand, found.keys() | first.keys())
     lost = best(Discovery(url, one.task.depth, "", one.task.hops) for url, one in first.items() if url not in rows)
     added = _add(conn, brand, cycle, lost, rows, now, None) if lost else 0
