@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 
 
 def rrf(lists: Sequence[Sequence[str]], k: int) -> dict[str, float]:
@@ -35,6 +35,17 @@ def minmax(scores: Mapping[str, float]) -> dict[str, float]:
     if high <= low:
         return dict.fromkeys(scores, 1.0)
     return {i: (s - low) / (high - low) for i, s in scores.items()}
+
+
+def levelled(scores: Mapping[str, float], groups: Mapping[str, Hashable]) -> dict[str, float]:
+    """Scores moved to 0..1 in each group by itself, for those of different groups say nothing to each other."""
+    names = dict.fromkeys(groups[i] for i in scores)
+    if len(names) <= 1:
+        return dict(scores)
+    level: dict[str, float] = {}
+    for name in names:
+        level |= minmax({i: score for i, score in scores.items() if groups[i] == name})
+    return level
 
 
 def ranked(scores: Mapping[str, float], order: Iterable[str] = ()) -> list[str]:

@@ -9,38 +9,27 @@ from dataclasses import dataclass, field
 from time import perf_counter
 
 import numpy as np
-from numpy.typing import NDArray
 
-from ray_app.answer.evidence import foreignness
-from ray_app.answer.fuse import convex, ranked, rrf
+from ray_app.answer.dense import Dense, DenseSearch, Opened, Scores, best
+from ray_app.answer.fuse import convex, levelled, ranked, rrf
 from ray_app.answer.ports import Index
 from ray_app.answer.understand import Ask
 from ray_app.config import RetrievalSettings, Settings
-from ray_app.errors import BadVector, ModelMismatch, NoGeneration, VectorStoreDown, VectorStoreLocked
+from ray_app.errors import BacklineError, ChecksumMismatch, NoGeneration, StoreError, UnknownBrand
+from ray_app.index.embedders import Embedders
 from ray_app.index.generation import Generation
 from ray_app.index.ports import Embedder, VectorStore
-from ray_app.index.publish import collection_name
+from ray_app.index.rows import Rows
 from ray_app.observe.log import get_logger
-from ray_app.records import Chunk, Hit, ModelId
+from ray_app.records import Hit, ModelId
 
-FILTERED = 4  # times as many candidates when a language is asked for, since hits of other languages are dropped
+__all__ = ["Opened", "Retrieved", "Retriever", "fuse", "trusted"]
+
 # How much of its weight the embedder loses where it knows none of the words: nDCG@10 of fusion then lies at BM25's or
 # above it for Hebrew, Arabic and German questions to an English model (.891 -> .908, .828 -> .866, .938 -> .924).
 BLIND = 0.8
 
 log = get_logger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class Opened:
-    """The generations a question is asked of; they stay as they are whatever is published meanwhile."""
-
-    generations: tuple[tuple[str, Generation], ...]  # (brand, generation), by brand
-
-    @property
-    def name(self) -> str:
-        """``brand:generation`` of each, comma-separated."""
-        return ",".join(f"{brand}:{generation.manifest.generation}" for brand, generation in self.generations)
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,106 +42,83 @@ class Retrieved:
     foreign: float  # 0: the embedder knows the question's words, 1: it does not
     degraded: tuple[str, ...] = ()
     timings_ms: Mapping[str, float] = field(default_factory=dict)  # embed, retrieve
-
-
-@dataclass(frozen=True, slots=True)
-class _Dense:
-    """What the vectors brought: the question's vector (None when there is none) and scores by generation."""
-
-    vector: NDArray[np.float32] | None
-    model: ModelId  # that made it
-    scores: list[dict[int, float]]  # per generation: position -> cosine
-    degraded: tuple[str, ...]
-    foreign: float
-    embed_ms: float
+    models: Mapping[str, ModelId] = field(default_factory=dict)  # that made the vectors, by brand
 
 
 class Retriever:
     """Two searches over the same generations."""
 
     def __init__(
-        self, reader: Index, embedder: Embedder, settings: Settings, vectors: VectorStore | None = None
+        self,
+        reader: Index,
+        embedder: Embedder,
+        settings: Settings,
+        vectors: VectorStore | None = None,
+        embedders: Embedders | None = None,
     ) -> None:
+        """``embedder`` is for what needs any model; ``embedders`` those of generations, by default it alone."""
         self.embedder = embedder
         self._reader = reader
-        self._settings = settings
-        self._vectors = vectors
+        self._embedders = embedders or Embedders(embedder)
+        self._dense = DenseSearch(self._embedders, settings, vectors)
+        self._k = settings.retrieval.candidates
 
     def open(self, brand: str) -> Opened:
         """What is live now for ``brand``, or for every brand when it is "". Blocks: it may read SQL and files.
 
-        Raises UnknownBrand, and NoGeneration when nothing is published.
+        Raises UnknownBrand, and NoGeneration when nothing is published. Of every brand, those that cannot be opened
+        are left out, unless that leaves none.
         """
-        names = [brand] if brand else sorted(self._reader.brands())
-        found = tuple((name, self._reader.get(name)) for name in names)
-        if not found:
-            raise NoGeneration
-        return Opened(found)
+        found = [(brand, *self._get(brand))] if brand else self._every()
+        return Opened(
+            generations=tuple((name, generation) for name, generation, _ in found),
+            embedders={generation.manifest.model: embedder for _, generation, embedder in found if embedder},
+        )
 
     async def search(self, ask: Ask, opened: Opened) -> Retrieved:
         """Up to ``retrieval.candidates`` hits of each retriever. Without vectors it degrades to keywords alone."""
         started = perf_counter()
         generations = [generation for _, generation in opened.generations]
-        k = self._settings.retrieval.candidates
-        wide = k * FILTERED if ask.question.lang else k
+        filters = await _filters(ask, generations)
         dense, bm25 = await asyncio.gather(
-            asyncio.to_thread(self._dense, ask, opened, wide),
-            asyncio.to_thread(_bm25, generations, ask.terms, wide),
+            asyncio.to_thread(self._dense.search, ask, opened, filters, self._k),
+            asyncio.to_thread(_bm25, generations, ask.terms, filters, self._k),
         )
         hits = await asyncio.to_thread(_hits, ask, generations, dense, bm25)
+        models = {brand: generation.manifest.model for brand, generation in opened.generations}
         return Retrieved(
-            dense=_ranked(hits, dense.scores, "dense", k),
-            bm25=_ranked(hits, bm25, "bm25", k),
+            dense=tuple(_among_models(_ranked(hits, dense.scores, "dense"), models)[: self._k]),
+            bm25=tuple(_ranked(hits, bm25, "bm25")[: self._k]),
             weights=_weights(generations, ask.content),
             foreign=dense.foreign,
             degraded=dense.degraded,
             timings_ms={"embed": dense.embed_ms, "retrieve": 1000 * (perf_counter() - started) - dense.embed_ms},
+            models=models,
         )
 
-    def _dense(self, ask: Ask, opened: Opened, k: int) -> _Dense:
-        started = perf_counter()
-        foreign = foreignness(self.embedder, ask.text)
-        try:
-            vector: NDArray[np.float32] = self.embedder.encode([ask.text])[0]
-        except BadVector as error:
-            log.warning("query_embedding_failed", error=str(error))
-            return _Dense(
-                None, self.embedder.model, [{} for _ in opened.generations], ("embedder",), foreign, _since(started)
-            )
-        embed_ms = _since(started)
-        degraded: dict[str, None] = {}
-        scores = []
-        for brand, generation in opened.generations:
-            found, reason = self._nearest(brand, generation, vector, k)
-            scores.append(found)
-            if reason:
-                degraded[reason] = None
-        return _Dense(vector, self.embedder.model, _best(scores, k), tuple(degraded), foreign, embed_ms)
+    def _get(self, brand: str) -> tuple[Generation, Embedder | None]:
+        """The live generation and its model, None when that cannot be loaded."""
+        generation = self._reader.get(brand)
+        embedder = self._embedders.held(generation.manifest.model)
+        if embedder is None:  # let go of, perhaps, after a switch to what the reader has by now
+            generation = self._reader.get(brand)
+            embedder = self._embedders.held(generation.manifest.model)
+        return generation, embedder
 
-    def _nearest(
-        self, brand: str, generation: Generation, vector: NDArray[np.float32], k: int
-    ) -> tuple[dict[int, float], str]:
-        """Cosines by position, and what was degraded. Exact unless the brand is large and a vector store works."""
-        if generation.manifest.model != self.embedder.model:
-            log.warning("model_mismatch", brand=brand, index=str(generation.manifest.model))
-            return {}, "embedder: the index was made with another model"
-        reason = ""
-        if self._vectors is not None and generation.manifest.chunks > self._settings.index.exact_max_chunks:
+    def _every(self) -> list[tuple[str, Generation, Embedder | None]]:
+        found: list[tuple[str, Generation, Embedder | None]] = []
+        trouble: BacklineError = NoGeneration()
+        for name in sorted(self._reader.brands()):
             try:
-                return self._approximate(self._vectors, brand, generation, vector, k), ""
-            except (VectorStoreDown, VectorStoreLocked, ModelMismatch) as error:
-                log.warning("vector_store_fallback", brand=brand, error=error.kind)
-                reason = "chroma"
-        indices, scores = generation.dense(vector, k)
-        return dict(zip(indices.tolist(), scores.tolist(), strict=True)), reason
-
-    def _approximate(
-        self, store: VectorStore, brand: str, generation: Generation, vector: NDArray[np.float32], k: int
-    ) -> dict[int, float]:
-        """Ids that the generation does not hold are dropped: the store is a superset of it."""
-        found = store.query(collection_name(brand, self.embedder.model), vector, k)
-        places = ((generation.index_of(chunk_id), cosine) for chunk_id, cosine in found)
-        return {place: cosine for place, cosine in places if place is not None}
+                found.append((name, *self._get(name)))
+            except (NoGeneration, UnknownBrand):  # forgotten since
+                continue
+            except (ChecksumMismatch, StoreError) as error:
+                trouble = error
+                log.error("brand_left_out", brand=name, error=str(error))
+        if not found:
+            raise trouble
+        return found
 
 
 def fuse(retrieved: Retrieved, settings: RetrievalSettings) -> list[Hit]:
@@ -162,6 +128,7 @@ def fuse(retrieved: Retrieved, settings: RetrievalSettings) -> list[Hit]:
         scores = rrf([[h.chunk.chunk_id for h in found] for found in (retrieved.dense, retrieved.bm25)], settings.rrf_k)
     else:
         dense, bm25 = ({i: h.scores[s] for i, h in hits.items() if s in h.scores} for s in ("dense", "bm25"))
+        dense = levelled(dense, _models(hits.values(), retrieved.models))
         scores = convex(dense, bm25, trusted(settings.dense_weight, retrieved.foreign))
     order = ranked(scores, hits)
     return [Hit(hits[i].chunk, scores[i], {**hits[i].scores, "fused": scores[i]}) for i in order]
@@ -172,74 +139,66 @@ def trusted(weight: float, foreign: float) -> float:
     return weight * (1.0 - BLIND * foreign)
 
 
-def _bm25(generations: Sequence[Generation], terms: Sequence[str], k: int) -> list[dict[int, float]]:
+async def _filters(ask: Ask, generations: Sequence[Generation]) -> list[Rows | None]:
+    """Which rows of each generation the question's language and product let through."""
+    lang, product = ask.question.lang, ask.question.product
+    if not lang and not product:
+        return [None] * len(generations)
+    return await asyncio.to_thread(lambda: [generation.rows(lang, product) for generation in generations])
+
+
+def _bm25(
+    generations: Sequence[Generation], terms: Sequence[str], filters: Sequence[Rows | None], k: int
+) -> list[Scores]:
     scores = []
-    for generation in generations:
-        indices, found = generation.keywords.search(terms, k)
-        scores.append(dict(zip(indices.tolist(), found.tolist(), strict=True)))
-    return _best(scores, k)
+    for generation, rows in zip(generations, filters, strict=True):
+        places, found = generation.keywords.search(terms, k, rows)
+        scores.append(dict(zip(places.tolist(), found.tolist(), strict=True)))
+    return best(scores, k)
 
 
-def _best(scores: list[dict[int, float]], k: int) -> list[dict[int, float]]:
-    """The ``k`` best over all generations, which stay apart."""
-    if len(scores) <= 1:
-        return scores
-    every = sorted((s for found in scores for s in found.values()), reverse=True)
-    floor = every[k - 1] if len(every) > k else -math.inf
-    return [{place: s for place, s in found.items() if s >= floor} for found in scores]
+Place = tuple[int, int]  # generation, row in it
 
 
-Place = tuple[int, int]  # generation, position in it
-
-
-def _hits(
-    ask: Ask, generations: Sequence[Generation], dense: _Dense, bm25: Sequence[Mapping[int, float]]
-) -> dict[Place, Hit]:
-    """Every candidate with both scores; those of another language than the one asked for are left out."""
+def _hits(ask: Ask, generations: Sequence[Generation], dense: Dense, bm25: Sequence[Scores]) -> dict[Place, Hit]:
+    """Every candidate with both scores."""
     hits: dict[Place, Hit] = {}
     for g, generation in enumerate(generations):
         places = list(dict.fromkeys((*dense.scores[g], *bm25[g])))
-        cosines = _filled_dense(generation, dense, g, places)
+        cosines = dense.filled(g, generation, places)
         keywords = _filled_bm25(generation, ask.terms, bm25[g], places)
         for place in places:
-            chunk = generation.chunk(place)
-            if _speaks(chunk, ask.question.lang):
-                scores = {"bm25": keywords[place]}
-                if place in cosines:
-                    scores["dense"] = cosines[place]
-                hits[g, place] = Hit(chunk, 0.0, scores)
+            scores = {"bm25": keywords[place]}
+            if place in cosines:
+                scores["dense"] = cosines[place]
+            hits[g, place] = Hit(generation.chunk(place), 0.0, scores)
     return hits
 
 
-def _filled_dense(generation: Generation, dense: _Dense, g: int, places: Sequence[int]) -> Mapping[int, float]:
-    """Cosines of all ``places``: those that only the keywords found are computed. Empty without usable vectors."""
-    known = dense.scores[g]
-    missing = sorted(set(places) - known.keys())
-    if dense.vector is None or generation.manifest.model != dense.model or not missing:
-        return known
-    cosines = generation.vectors[missing].astype(np.float32) @ dense.vector
-    return {**known, **dict(zip(missing, cosines.tolist(), strict=True))}
-
-
-def _filled_bm25(
-    generation: Generation, terms: Sequence[str], known: Mapping[int, float], places: Sequence[int]
-) -> Mapping[int, float]:
+def _filled_bm25(generation: Generation, terms: Sequence[str], known: Scores, places: Sequence[int]) -> Scores:
+    """Keyword scores of all ``places``: those that only the vectors found are computed."""
     missing = sorted(set(places) - known.keys())
     if not missing:
         return known
-    scores = np.maximum(generation.keywords.scores(terms)[missing], 0.0)  # negative in tiny corpora only
+    scores = generation.keywords.scores_at(terms, np.array(missing, np.int64))
     return {**known, **dict(zip(missing, scores.tolist(), strict=True))}
 
 
-def _speaks(chunk: Chunk, lang: str) -> bool:
-    return not lang or not chunk.lang or chunk.lang == lang
-
-
-def _ranked(hits: Mapping[Place, Hit], found: Sequence[Mapping[int, float]], stage: str, k: int) -> tuple[Hit, ...]:
+def _ranked(hits: Mapping[Place, Hit], found: Sequence[Scores], stage: str) -> list[Hit]:
     """The hits that one retriever found, best first, with its score as theirs."""
-    own = [hits[g, place] for g, scores in enumerate(found) for place in scores if (g, place) in hits]
-    ordered = sorted(own, key=lambda h: -h.scores[stage])[:k]
-    return tuple(Hit(h.chunk, h.scores[stage], h.scores) for h in ordered)
+    own = [hits[g, place] for g, scores in enumerate(found) for place in scores]
+    return [Hit(h.chunk, h.scores[stage], h.scores) for h in sorted(own, key=lambda h: -h.scores[stage])]
+
+
+def _among_models(hits: Sequence[Hit], models: Mapping[str, ModelId]) -> list[Hit]:
+    """Hits of several models in one order; those of a single one stay as they are."""
+    level = levelled({h.chunk.chunk_id: h.score for h in hits}, _models(hits, models))
+    return sorted(hits, key=lambda h: -level[h.chunk.chunk_id])
+
+
+def _models(hits: Iterable[Hit], models: Mapping[str, ModelId]) -> dict[str, ModelId | None]:
+    """The model that made each chunk's vector, by chunk id."""
+    return {h.chunk.chunk_id: models.get(h.chunk.brand) for h in hits}
 
 
 def _weights(generations: Sequence[Generation], terms: Iterable[str]) -> dict[str, float]:
@@ -247,7 +206,3 @@ def _weights(generations: Sequence[Generation], terms: Iterable[str]) -> dict[st
     size = sum(generation.manifest.chunks for generation in generations)
     frequency = {term: sum(g.keywords.df(term) for g in generations) for term in terms}
     return {term: math.log(1 + (size - df + 0.5) / (df + 0.5)) for term, df in frequency.items()}
-
-
-def _since(started: float) -> float:
-    return 1000 * (perf_counter() - started)

@@ -9,14 +9,24 @@ from numpy.typing import NDArray
 
 from ray_app.answer.retrieve import Opened, Retriever, fuse, trusted
 from ray_app.config import Settings, with_changes
-from ray_app.errors import BadVector, NoGeneration, VectorStoreDown
+from ray_app.errors import (
+    BacklineError,
+    BadVector,
+    ChecksumMismatch,
+    NoGeneration,
+    StoreUnavailable,
+    UnknownBrand,
+    VectorStoreDown,
+)
+from ray_app.index.embedders import Embedders
 from ray_app.index.generation import Generation
+from ray_app.index.keywords import KeywordIndex
 from ray_app.index.memory import MemoryVectorStore
 from ray_app.index.publish import collection_name
-from ray_app.records import Chunk, ModelId
+from ray_app.records import ModelId
 from ray_app.testing.fakes import HashEmbedder
 
-Build = Callable[[str, Sequence[Chunk]], Generation]
+Build = Callable[..., Generation]
 
 
 @pytest.fixture
@@ -70,6 +80,98 @@ async def test_a_language_leaves_out_the_others(retriever: Retriever, opened: Op
     assert {h.chunk.lang for h in (*got.dense, *got.bm25)} == {"de"}
 
 
+PRODUCTS = {
+    "https://acme.example/mc-707": ("Groovebox", "MC-707"),
+    "https://acme.example/mc-707-de": ("Groovebox", "MC-707"),
+    "https://acme.example/mc-101": ("MC-101",),
+}
+
+
+@pytest.fixture
+def shop(build: Build) -> Generation:
+    """Texts of two products in two languages, one of no product, and one whose language nobody knows."""
+    return build(
+        "acme",
+        [
+            chunk("Hold the reset button of the groovebox.", page="mc-707"),
+            chunk("Den Knopf der Groovebox halten: reset.", page="mc-707-de", lang="de"),
+            chunk("Press the reset button of the small one.", page="mc-101"),
+            chunk("The reset of a router.", page="router"),
+            chunk("reset 0x41", page="codes", lang=""),
+        ],
+        PRODUCTS,
+    )
+
+
+@pytest.mark.parametrize(
+    ("fields", "pages"),
+    [
+        ({}, {"mc-707", "mc-707-de", "mc-101", "router", "codes"}),
+        ({"product": "mc-707"}, {"mc-707", "mc-707-de"}),
+        ({"product": " GROOVEBOX "}, {"mc-707", "mc-707-de"}),
+        ({"product": "MC-101"}, {"mc-101"}),
+        ({"product": "MC-9"}, set()),
+        ({"lang": "en"}, {"mc-707", "mc-101", "router", "codes"}),
+        ({"lang": "fr"}, {"codes"}),
+        ({"lang": "en", "product": "MC-101"}, {"mc-101"}),
+        ({"lang": "fr", "product": "MC-101"}, set()),
+    ],
+)
+@pytest.mark.parametrize("through_store", [False, True])
+async def test_filters_hold_in_both_searches(
+    shop: Generation,
+    embedder: HashEmbedder,
+    settings: Settings,
+    fields: dict[str, str],
+    pages: set[str],
+    through_store: bool,
+) -> None:
+    store = MemoryVectorStore()
+    store.upsert(collection_name("acme", embedder.model), shop.chunk_ids(), shop.vectors.astype(np.float32))
+    limits = with_changes(settings, index={"exact_max_chunks": 0 if through_store else 99})
+    retriever = Retriever(FixedIndex({"acme": shop}), embedder, limits, store)
+    got = await retriever.search(asked("reset button", **fields), retriever.open("acme"))
+    assert {h.chunk.url.rpartition("/")[2] for h in got.dense} == pages
+    assert {h.chunk.url.rpartition("/")[2] for h in got.bm25} <= pages
+    assert got.degraded == ()
+
+
+async def test_a_filter_takes_no_place_of_what_it_lets_through(
+    build: Build, embedder: HashEmbedder, settings: Settings
+) -> None:
+    crowd = [chunk(f"reset the router {n}", page=f"router-{n}") for n in range(30)]
+    generation = build("acme", [*crowd, chunk("reset der router", page="de", lang="de")])
+    store = MemoryVectorStore()
+    store.upsert(collection_name("acme", embedder.model), generation.chunk_ids(), generation.vectors.astype(np.float32))
+    for exact in (0, 99):
+        limits = with_changes(settings, retrieval={"candidates": 3}, index={"exact_max_chunks": exact})
+        retriever = Retriever(FixedIndex({"acme": generation}), embedder, limits, store)
+        got = await retriever.search(asked("reset the router", lang="de"), retriever.open("acme"))
+        assert [h.chunk.lang for h in got.dense] == [h.chunk.lang for h in got.bm25] == ["de"]
+        got = await retriever.search(asked("reset the router", lang="en"), retriever.open("acme"))
+        assert len(got.dense) == len(got.bm25) == 3
+
+
+async def test_few_rows_of_a_large_brand_are_searched_exactly(
+    build: Build, embedder: HashEmbedder, settings: Settings
+) -> None:
+    generation = build("acme", [chunk("reset"), chunk("paper"), chunk("ink"), chunk("Papier", page="de", lang="de")])
+    limits = with_changes(settings, index={"exact_max_chunks": 1})
+    retriever = Retriever(FixedIndex({"acme": generation}), embedder, limits, Down())
+    got = await retriever.search(asked("reset", lang="de"), retriever.open("acme"))
+    assert (len(got.dense), got.degraded) == (1, ())
+    got = await retriever.search(asked("reset"), retriever.open("acme"))
+    assert (len(got.dense), got.degraded) == (4, ("chroma",))
+
+
+async def test_no_question_scores_the_whole_corpus(
+    retriever: Retriever, opened: Opened, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delattr(KeywordIndex, "scores")
+    got = await retriever.search(asked("reset the router"), opened)
+    assert all("bm25" in h.scores for h in got.dense)
+
+
 async def test_a_question_without_search_words_is_answered_by_vectors(retriever: Retriever, opened: Opened) -> None:
     got = await retriever.search(asked("how is it"), opened)
     assert got.bm25 == ()
@@ -98,6 +200,136 @@ async def test_vectors_of_another_model_are_never_compared(
     assert got.dense == ()
     assert all("dense" not in h.scores for h in got.bm25)
     assert got.degraded == ("embedder: the index was made with another model",)
+
+
+def fake(name: str, dim: int) -> HashEmbedder:
+    embedder = HashEmbedder(dim)
+    embedder.model = ModelId(name, "1", dim)
+    return embedder
+
+
+class Counting(HashEmbedder):
+    """Notes every question; one of another width fails a comparison loudly."""
+
+    def __init__(self, name: str, dim: int) -> None:
+        super().__init__(dim)
+        self.model = ModelId(name, "1", dim)
+        self.asked: list[str] = []
+
+    def encode(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        self.asked += texts
+        return super().encode(texts)
+
+
+async def test_each_generation_is_asked_in_its_own_model_which_embeds_once(build: Build, settings: Settings) -> None:
+    old, new = Counting("old", 64), Counting("new", 32)
+    index = FixedIndex(
+        {
+            "acme": build("acme", [chunk("reset the router"), chunk("paper")], by=old),
+            "bolt": build("bolt", [chunk("reset the kettle", brand="bolt"), chunk("lime", brand="bolt")], by=new),
+            "cord": build("cord", [chunk("reset the cable", brand="cord"), chunk("plug", brand="cord")], by=new),
+        }
+    )
+    old.asked, new.asked = [], []
+    embedders = Embedders(old, lambda source: new)
+    embedders.get(index.get("bolt").manifest)
+    retriever = Retriever(index, old, settings, embedders=embedders)
+    got = await retriever.search(asked("reset"), retriever.open(""))
+    assert (old.asked, new.asked) == (["reset"], ["reset"])
+    assert got.degraded == ()
+    for hit in got.dense:
+        model = old if hit.chunk.brand == "acme" else new
+        text, question = model.encode([hit.chunk.embedding_text, "reset"])
+        assert hit.scores["dense"] == pytest.approx(float(text @ question), abs=2e-3)
+    assert {h.chunk.brand for h in fuse(got, settings.retrieval)[:3]} == {"acme", "bolt", "cord"}
+
+
+async def test_no_model_crowds_out_another_by_higher_cosines(build: Build, settings: Settings) -> None:
+    class Cone(HashEmbedder):
+        """As some models do, it gives every pair of texts a cosine near 1."""
+
+        def encode(self, texts: Sequence[str]) -> NDArray[np.float32]:
+            rows = super().encode(texts) * 0.1
+            rows[:, 0] += 1.0
+            return np.asarray(rows / np.linalg.norm(rows, axis=1, keepdims=True), np.float32)
+
+    plain, cone = HashEmbedder(64), Cone(32)
+    index = FixedIndex(
+        {
+            "acme": build("acme", [chunk("reset the router"), chunk("paper")], by=plain),
+            "bolt": build("bolt", [chunk(f"lime {n}", brand="bolt") for n in range(5)], by=cone),
+        }
+    )
+    embedders = Embedders(plain, lambda source: cone)
+    embedders.get(index.get("bolt").manifest)
+    limits = with_changes(settings, retrieval={"candidates": 4})
+    retriever = Retriever(index, plain, limits, embedders=embedders)
+    got = await retriever.search(asked("how do I reset the router"), retriever.open(""))
+    assert "acme" in {h.chunk.brand for h in got.dense}
+    assert fuse(got, limits.retrieval)[0].chunk.text == "reset the router"
+
+
+async def test_a_switch_to_another_model_degrades_no_question(build: Build, settings: Settings) -> None:
+    old, new = fake("old", 64), fake("new", 32)
+    texts = [chunk("reset the router"), chunk("paper")]
+    index = FixedIndex({"acme": build("acme", texts, by=old)})
+    after = build("acme", texts, by=new)
+    embedders = Embedders(old, lambda source: new)
+    retriever = Retriever(index, old, settings, embedders=embedders)
+
+    def switch() -> None:
+        embedders.get(after.manifest)
+        index.generations["acme"] = after
+        embedders.keep({new.model})
+
+    before = retriever.open("acme")
+    switch()
+    got = await retriever.search(asked("reset"), before)  # on its way since before the switch
+    assert (got.dense[0].chunk.text, got.degraded) == ("reset the router", ())
+    got = await retriever.search(asked("reset"), retriever.open("acme"))
+    assert (got.dense[0].chunk.text, got.degraded) == ("reset the router", ())
+    assert embedders.held(old.model) is None
+
+
+async def test_a_switch_between_generation_and_model_is_seen(build: Build, settings: Settings) -> None:
+    old, new = fake("old", 64), fake("new", 32)
+    before, after = (build("acme", [chunk("reset")], by=by) for by in (old, new))
+    embedders = Embedders(old, lambda source: new)
+
+    class Switching(FixedIndex):
+        def get(self, brand: str) -> Generation:
+            found = super().get(brand)
+            if found is before:  # the switch comes right after this answer
+                embedders.get(after.manifest)
+                self.generations["acme"] = after
+                embedders.keep({new.model})
+            return found
+
+    opened = Retriever(Switching({"acme": before}), old, settings, embedders=embedders).open("acme")
+    assert opened.generations == (("acme", after),)
+    assert opened.embedders == {new.model: new}
+
+
+@pytest.mark.parametrize("error", [ChecksumMismatch, StoreUnavailable, NoGeneration, UnknownBrand])
+def test_one_brand_that_cannot_be_opened_does_not_silence_the_others(
+    index: FixedIndex, embedder: HashEmbedder, settings: Settings, error: type[BacklineError]
+) -> None:
+    class Broken(FixedIndex):
+        broken: tuple[str, ...] = ("acme",)
+
+        def get(self, brand: str) -> Generation:
+            if brand in self.broken:
+                raise error
+            return super().get(brand)
+
+    reader = Broken(index.generations)
+    retriever = Retriever(reader, embedder, settings)
+    assert [brand for brand, _ in retriever.open("").generations] == ["bolt"]
+    with pytest.raises(error):
+        retriever.open("acme")
+    reader.broken = ("acme", "bolt")
+    with pytest.raises(error if error is not UnknownBrand else NoGeneration):
+        retriever.open("")
 
 
 async def test_where_the_embedder_knows_no_word_keywords_lead(
