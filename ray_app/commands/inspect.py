@@ -70,13 +70,14 @@ def why(
 ) -> None:
     """Tell the story of one URL: how it was found, what happened to it, and why."""
     from ray_app.index.coverage import explain
+    from ray_app.index.depot import open_depot
     from ray_app.ingest.urls import normalise
     from ray_app.store.stores import stores
 
     settings = settings_for()
     wanted = normalise(url)
     with stores(settings) as opened:
-        told = explain(opened, wanted, brand)
+        told = explain(opened, open_depot(settings), wanted, brand)
     if not told:
         raise InputError(f"No crawl has ever seen {wanted}.", hint="Its links may lie on a page not reached yet.")
     if as_json:
@@ -96,13 +97,14 @@ def coverage(
 ) -> None:
     """Report what became of every URL known of a brand: discovered, fetched, unchanged, indexed, skipped and why."""
     from ray_app.index.coverage import coverage as report
+    from ray_app.index.depot import open_depot
     from ray_app.store.stores import stores
 
     settings = settings_for()
     with stores(settings) as opened:
         for name in brand or ():
             opened.catalog.brand(name)
-        figures = [report(opened, name) for name in brand or opened.catalog.brands()]
+        figures = [report(opened, open_depot(settings), name) for name in brand or opened.catalog.brands()]
     if as_json:
         emit_lines({**asdict(one), "share": one.share} for one in figures)
         return

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import asdict, dataclass, field
-from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 
 from ray_app.errors import ChecksumMismatch
+from ray_app.index.depot import Depot
 from ray_app.index.files import digest
 from ray_app.index.generation import Generation
-from ray_app.index.layout import DOCUMENTS, generation_path
+from ray_app.index.layout import DOCUMENTS
 from ray_app.records import CHUNK_REASONS, UrlState
 from ray_app.store.catalog import Catalog
 from ray_app.store.rejects import Reject
@@ -50,7 +50,7 @@ class Coverage:
 CONFIRMED = ("not_modified", "unchanged", "lastmod")
 
 
-def coverage(stores: Stores, brand: str) -> Coverage:
+def coverage(stores: Stores, depot: Depot, brand: str) -> Coverage:
     """The figures as they are now."""
     ledger = stores.ledger
     counts = ledger.counts(brand)
@@ -60,7 +60,7 @@ def coverage(stores: Stores, brand: str) -> Coverage:
         reasons.setdefault(state.value, {})[reason] = count
         states[state] += count
     documents = {document.url: document.content_hash for document in ledger.documents(brand)}
-    live, held = live_documents(stores.catalog, stores.index_root, brand)
+    live, held = live_documents(stores.catalog, depot, brand)
     cycle = ledger.last_cycle(brand)
     return Coverage(
         brand=brand,
@@ -93,12 +93,12 @@ class Explained:
     fields: dict[str, Any]
 
 
-def explain(stores: Stores, url: str, brand: str = "") -> list[Explained]:
+def explain(stores: Stores, depot: Depot, url: str, brand: str = "") -> list[Explained]:
     """What happened to a normalised URL, be it a page, a sitemap or a robots.txt, in ``brand`` or every brand."""
     ledger = stores.ledger
     told: list[tuple[UrlRow | SitemapRow, list[str]]] = []
     for row in ledger.find(url, brand):
-        live, held = live_documents(stores.catalog, stores.index_root, row.brand)
+        live, held = live_documents(stores.catalog, depot, row.brand)
         indexed = held.get(url) == row.content_hash if live else None
         lines = story(row, ledger.aliases_of(row.brand, url), indexed)
         told.append((row, lines + _left_out(stores.rejects.of_url(row.brand, url))))
@@ -114,7 +114,7 @@ def _left_out(rejects: list[Reject]) -> list[str]:
     ]
 
 
-def live_documents(catalog: Catalog, index_root: Path, brand: str) -> tuple[Generation | None, dict[str, str]]:
+def live_documents(catalog: Catalog, depot: Depot, brand: str) -> tuple[Generation | None, dict[str, str]]:
     """The live generation and the content hash of each of its documents by URL.
 
     None when nothing is published, or it cannot be read. Of its files only that of the documents is read whole.
@@ -123,7 +123,7 @@ def live_documents(catalog: Catalog, index_root: Path, brand: str) -> tuple[Gene
     if name is None:
         return None, {}
     try:
-        live = Generation.open(generation_path(index_root, brand, name), verify=False)
+        live = Generation.open(depot.fetch(brand, name), verify=False)
         if digest(live.path / DOCUMENTS) != live.manifest.files[DOCUMENTS].sha256:
             return None, {}
         return live, live.documents()

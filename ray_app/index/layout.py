@@ -31,6 +31,11 @@ def generation_name(now: float) -> str:
     return f"{datetime.fromtimestamp(now, UTC):%Y%m%dT%H%M%SZ}-{secrets.token_hex(3)}"
 
 
+def made_at(name: str) -> float:
+    """When a generation was named (POSIX seconds)."""
+    return datetime.strptime(name.partition("-")[0], "%Y%m%dT%H%M%SZ").replace(tzinfo=UTC).timestamp()
+
+
 def generation_path(root: Path, brand: str, name: str) -> Path:
     """Where a generation lies. Raises NoGeneration for names that could lead elsewhere."""
     if not _NAME.fullmatch(name):

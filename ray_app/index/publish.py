@@ -10,15 +10,15 @@ import hashlib
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 import numpy as np
 
 from ray_app.config import IndexSettings
 from ray_app.errors import ChecksumMismatch, VectorStoreDown, VectorStoreLocked
+from ray_app.index.depot import Depot
 from ray_app.index.digests import Digests, Words, hexes, union, words
 from ray_app.index.generation import Generation
-from ray_app.index.layout import generation_names, generation_path, remove_generation, stale_names
+from ray_app.index.layout import made_at, stale_names
 from ray_app.index.ports import VectorStore
 from ray_app.observe.log import get_logger
 from ray_app.records import ModelId
@@ -59,10 +59,10 @@ def collection_name(brand: str, model: ModelId) -> str:
 class Publisher:
     """Switches brands to new generations."""
 
-    def __init__(self, catalog: Catalog, root: Path, vectors: VectorStore | None, settings: IndexSettings) -> None:
+    def __init__(self, catalog: Catalog, depot: Depot, vectors: VectorStore | None, settings: IndexSettings) -> None:
         """Without ``vectors`` no vector store is kept in line."""
         self._catalog = catalog
-        self._root = root
+        self._depot = depot
         self._vectors = vectors
         self._settings = settings
 
@@ -82,7 +82,8 @@ class Publisher:
         is switched. A vector store that fails does not stop it: generations are the truth, the store is brought into
         line by the next publish. Brands that are searched through it are filled before the switch, others after.
         """
-        built = Generation.open(generation_path(self._root, brand, name), verify=True)
+        built = Generation.open(self._depot.fetch(brand, name), verify=True)
+        self._depot.push(brand, name)
         before = self._open(brand, (row.generation for row in self._catalog.generations(brand)))
         summary = {**built.manifest.summary(), "figures": dict(figures) if figures else None}
         self._catalog.add_generation(brand, name, summary)
@@ -92,7 +93,7 @@ class Publisher:
         self._catalog.publish(brand, name, now, fence, hold=hold)
         kept = self._kept(brand, name)
         late = self._align(brand, self._open(brand, kept), [*before, built] if early.upserted else before)
-        removed = collect(self._catalog, self._root, brand, kept, now)
+        removed = collect(self._catalog, self._depot, brand, kept, now)
         problem = early.problem or late.problem
         done = Published(name, early.upserted + late.upserted, late.deleted, tuple(removed), problem)
         log.info("generation_live", brand=brand, chunks=len(built), **_fields(done))
@@ -100,16 +101,16 @@ class Publisher:
 
     def _kept(self, brand: str, live: str) -> set[str]:
         """The live generation and the newest others that were published once."""
-        there = set(generation_names(self._root, brand))
+        there = set(self._depot.names(brand))
         newest = [row.generation for row in self._catalog.generations(brand) if row.generation in there - {live}]
         return {live, *newest[: self._settings.keep_generations - 1]}
 
     def _open(self, brand: str, names: Iterable[str]) -> list[Generation]:
         """Those that can be read; a damaged one wants nothing of the vector store, for it cannot be served."""
-        found = []
-        for name in sorted(set(names) & set(generation_names(self._root, brand))):
+        found: list[Generation] = []
+        for name in sorted(set(names) & set(self._depot.names(brand))) if self._vectors is not None else ():
             try:
-                found.append(Generation.open(generation_path(self._root, brand, name), verify=False))
+                found.append(Generation.open(self._depot.fetch(brand, name), verify=False))
             except ChecksumMismatch as error:
                 log.error("generation_damaged", brand=brand, generation=name, error=str(error))
         return found
@@ -192,13 +193,18 @@ def _fields(done: Published) -> Mapping[str, str | int]:
     }
 
 
-def collect(catalog: Catalog, root: Path, brand: str, kept: Collection[str], now: float) -> list[str]:
-    """Files go before their row: while the row is there, the next publish finds what this one did not finish."""
+def collect(catalog: Catalog, depot: Depot, brand: str, kept: Collection[str], now: float) -> list[str]:
+    """Remove what is not ``kept``, and what crashed runs left; returns the names.
+
+    Files go before their row: while the row is there, the next publish finds what this one did not finish.
+    """
     old = [row.generation for row in catalog.generations(brand) if row.generation not in kept]
     for name in old:
-        remove_generation(root, brand, name)
+        depot.remove(brand, name)
         catalog.drop_generation(brand, name)
-    stale = stale_names(root, brand, set(kept), now - STALE_AGE_S)
-    for name in stale:
-        remove_generation(root, brand, name)
-    return old + stale
+    stale = stale_names(depot.root, brand, set(kept), now - STALE_AGE_S)
+    if depot.shared:  # pushed by a run that was killed before it published
+        stale += [name for name in depot.names(brand) if name not in kept and made_at(name) < now - STALE_AGE_S]
+    for name in dict.fromkeys(stale):
+        depot.remove(brand, name)
+    return old + list(dict.fromkeys(stale))

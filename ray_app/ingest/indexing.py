@@ -12,10 +12,10 @@ import pyarrow.compute as pc
 from ray_app.config import Settings
 from ray_app.errors import ChecksumMismatch, PublishRefused
 from ray_app.index.build import Recipe, Sources, write_generation
+from ray_app.index.depot import open_depot
 from ray_app.index.digests import Digests, Words
 from ray_app.index.embedder import model_id
 from ray_app.index.generation import Generation
-from ray_app.index.layout import generation_path, remove_generation
 from ray_app.index.manifest import Manifest, hash_documents
 from ray_app.index.ports import Gate, VectorStore
 from ray_app.index.publish import Publisher
@@ -77,7 +77,8 @@ class BrandIndexer:
         self._stores = stores
         self._embed = embed
         self._gate = gate
-        self._publisher = Publisher(stores.catalog, stores.index_root, vectors, settings.index)
+        self._depot = open_depot(settings)
+        self._publisher = Publisher(stores.catalog, self._depot, vectors, settings.index)
 
     def index(self, brand: str, lease: Lease, *, force: bool = False, again: bool = False) -> EmbedReport:
         """Build and publish under ``lease``. Nothing is built when nothing changed, unless ``again`` or ``force``.
@@ -120,7 +121,7 @@ class BrandIndexer:
     def _open(self, brand: str, name: str) -> Generation | None:
         """None when it is damaged: nothing of it is trusted then."""
         try:
-            return Generation.open(generation_path(self._stores.index_root, brand, name), verify=True)
+            return Generation.open(self._depot.fetch(brand, name), verify=True)
         except ChecksumMismatch as error:
             log.error("generation_damaged", brand=brand, generation=name, error=str(error))
             return None
@@ -134,7 +135,7 @@ class BrandIndexer:
         lease.check()
         intake = _Intake(staging, run, str(work.model))
         manifest = write_generation(
-            self._stores.index_root,
+            self._depot.root,
             work.brand,
             Recipe(work.model, self._settings.index, work.recipe, self._settings.embedding.model),
             work.sources(kept, intake),
@@ -165,11 +166,11 @@ class BrandIndexer:
         """What the gate measured. Raises PublishRefused, unless forced, and removes what it refuses."""
         if self._gate is None:
             return {}
-        path = generation_path(self._stores.index_root, work.brand, manifest.generation)
+        path = self._depot.path(work.brand, manifest.generation)
         verdict = self._gate.judge(Generation.open(path, verify=False), work.live)
         log.info("generation_judged", brand=work.brand, passed=verdict.passed, why=verdict.why, **verdict.figures)
         if not verdict.passed and not force:
-            remove_generation(self._stores.index_root, work.brand, manifest.generation)
+            self._depot.remove(work.brand, manifest.generation)
             raise PublishRefused(verdict.why, hint="Look into it, or publish all the same with --force.")
         return verdict.figures
 

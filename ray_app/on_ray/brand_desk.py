@@ -11,6 +11,7 @@ from typing import Any
 from ray_app.api.ports import BrandInfo
 from ray_app.config import Settings
 from ray_app.index.coverage import Coverage, coverage, explain
+from ray_app.index.depot import open_depot
 from ray_app.ingest.urls import normalise
 from ray_app.on_ray.targets import known
 from ray_app.store.recent import Counts, RecentCounts
@@ -23,6 +24,7 @@ class BrandDesk:
     def __init__(self, settings: Settings, stores: Stores, recent: RecentCounts) -> None:
         self._settings = settings
         self._stores = stores
+        self._depot = open_depot(settings)
         self._recent = recent
 
     async def brands(self) -> Sequence[BrandInfo]:
@@ -39,11 +41,11 @@ class BrandDesk:
 
     def _coverage(self, brand: str) -> Coverage:
         self._stores.catalog.brand(brand)
-        return coverage(self._stores, brand)
+        return coverage(self._stores, self._depot, brand)
 
     def _why(self, brand: str, url: str) -> Mapping[str, Any] | None:
         self._stores.catalog.brand(brand)
-        told = explain(self._stores, url, brand)
+        told = explain(self._stores, self._depot, url, brand)
         return {name: getattr(told[0], name) for name in ("url", "brand", "state", "reason", "story")} if told else None
 
 

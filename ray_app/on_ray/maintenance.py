@@ -11,6 +11,7 @@ import httpx
 
 from ray_app.config import Settings
 from ray_app.errors import ClusterUnavailable, LeaseHeld
+from ray_app.index.depot import open_depot
 from ray_app.index.generation import Generation
 from ray_app.index.layout import generation_path
 from ray_app.index.publish import align, collect
@@ -34,7 +35,7 @@ def cleanup(settings: Settings, opened: Stores) -> dict[str, Any]:
     for brand in opened.catalog.brands():
         removed["page_parts"] += opened.pages.collect(brand, opened.ledger.parts(brand), now, ORPHAN_AGE_S)
         kept = {row.generation for row in opened.catalog.generations(brand)}
-        removed["generations"] += len(collect(opened.catalog, opened.index_root, brand, kept, now))
+        removed["generations"] += len(collect(opened.catalog, open_depot(settings), brand, kept, now))
         removed["staged"] += _remove_staged(settings, opened, brand, now)
     log.info("cleanup_done", **removed)
     return {"removed": removed}

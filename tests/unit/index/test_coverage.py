@@ -7,6 +7,7 @@ import pytest
 
 from ray_app.config import load
 from ray_app.index.coverage import coverage, explain
+from ray_app.index.depot import Depot
 from ray_app.index.layout import DOCUMENTS, generation_path
 from ray_app.records import FetchTask, Kind, PageOutcome, PageRef, UrlState
 from ray_app.store.catalog import Catalog
@@ -68,8 +69,8 @@ def test_why_and_coverage_agree_on_what_is_indexed(
 ) -> None:
     publish(catalog, build, "old")
     store(ledger, text)
-    assert coverage(opened, "acme").indexed == indexed
-    (page, _) = explain(opened, URL, "acme")
+    assert coverage(opened, Depot(opened.index_root), "acme").indexed == indexed
+    (page, _) = explain(opened, Depot(opened.index_root), URL, "acme")
     assert ("It is in the live index." in page.story) == indexed
 
 
@@ -79,21 +80,23 @@ def test_a_damaged_generation_counts_as_none(
 ) -> None:
     damage(at)
     store(ledger, "old")
-    found = coverage(opened, "acme")
+    found = coverage(opened, Depot(opened.index_root), "acme")
     assert (found.generation, found.indexed, found.chunks, found.documents) == (None, 0, 0, 1)
-    assert [one.url for one in explain(opened, URL)] == [URL, URL]
+    assert [one.url for one in explain(opened, Depot(opened.index_root), URL)] == [URL, URL]
 
 
 def test_a_story_is_asked_of_the_brand_that_is_named(opened: Stores, ledger: Ledger) -> None:
     store(ledger, "old")
     store(ledger, "old", "zeta")
-    assert [one.brand for one in explain(opened, URL)] == ["acme", "zeta", "acme", "zeta"]
-    assert [one.brand for one in explain(opened, URL, "zeta")] == ["zeta", "zeta"]
-    assert explain(opened, URL, "nobody") == []
+    assert [one.brand for one in explain(opened, Depot(opened.index_root), URL)] == ["acme", "zeta", "acme", "zeta"]
+    assert [one.brand for one in explain(opened, Depot(opened.index_root), URL, "zeta")] == ["zeta", "zeta"]
+    assert explain(opened, Depot(opened.index_root), URL, "nobody") == []
 
 
 def test_passages_that_could_not_be_embedded_are_told(opened: Stores, ledger: Ledger) -> None:
     store(ledger, "old")
     opened.rejects.replace("acme", [], [Reject(str(i), URL, "bad_vector", "NaN", "m", NOW) for i in range(2)])
-    assert coverage(opened, "acme").rejected == {"bad_vector": 2}
-    assert any(line.startswith("2 passages of it left out") for line in explain(opened, URL)[0].story)
+    assert coverage(opened, Depot(opened.index_root), "acme").rejected == {"bad_vector": 2}
+    assert any(
+        line.startswith("2 passages of it left out") for line in explain(opened, Depot(opened.index_root), URL)[0].story
+    )

@@ -34,7 +34,7 @@ def go(catalog: Catalog, root: Path) -> Publish:
         generation: str, store: VectorStore | None, brand: str = "acme", keep: int = 2, exact: int = 9
     ) -> Published:
         settings = IndexSettings(keep_generations=keep, exact_max_chunks=exact)
-        return Publisher(catalog, root, store, settings).publish(brand, generation, fence=None, now=NOW + 100)
+        return Publisher(catalog, Depot(root), store, settings).publish(brand, generation, fence=None, now=NOW + 100)
 
     return run
 
@@ -144,7 +144,9 @@ def test_damage_and_a_lost_lease_stop_it_before_the_switch(
         go(second, None)
     vectors.write_bytes(whole)
     with pytest.raises(LeaseLost):
-        Publisher(catalog, root, None, IndexSettings(keep_generations=1)).publish("acme", second, fence=41, now=NOW)
+        Publisher(catalog, Depot(root), None, IndexSettings(keep_generations=1)).publish(
+            "acme", second, fence=41, now=NOW
+        )
     assert catalog.live("acme") == first
     assert generation_names(root, "acme") == [first, second]
 
@@ -245,3 +247,21 @@ def test_killed_at_any_step_it_can_be_repeated(
         if reached:
             break
     assert reached > 12
+
+
+def test_nodes_read_from_the_store_what_another_has_published(catalog: Catalog, root: Path, build: Build) -> None:
+    """Pushed before the pointer, removed with the generation, and left-overs of killed runs after a while."""
+    store = (root.parent / "store").as_uri()
+    here, there = Depot(root, store), Depot(root.parent / "elsewhere", store)
+    settings = IndexSettings(keep_generations=1)
+    orphan = build(["x"], now=NOW - module.STALE_AGE_S).generation
+    here.push("acme", orphan)
+    first = build(["a"]).generation
+    done = Publisher(catalog, here, None, settings).publish("acme", first, fence=None, now=NOW + 1)
+    assert done.removed == (orphan,)
+    assert IndexReader(catalog, there).get("acme").chunk(0).text == "a"
+    second = build(["b"], now=NOW + 2).generation
+    done = Publisher(catalog, here, None, settings).publish("acme", second, fence=None, now=NOW + 200)
+    assert done.removed == (first,)
+    assert there.names("acme") == [second]
+    assert IndexReader(catalog, there).get("acme").chunk(0).text == "b"
