@@ -23,6 +23,7 @@ from ray_app.answer.retrieve import Opened, Retrieved, Retriever, fuse, trusted
 from ray_app.answer.understand import Ask, understand
 from ray_app.config import Settings
 from ray_app.errors import GeneratorDown, RerankerDown
+from ray_app.index.embedders import Embedders
 from ray_app.index.ports import Embedder, VectorStore
 from ray_app.observe.log import get_logger
 from ray_app.records import Answer, AnswerMode, Hit, Question
@@ -103,6 +104,11 @@ class Answerer:
         hits = await self._find(trip)
         trip.timings_ms["total"] = 1000 * (perf_counter() - started)
         return SearchResult(hits, (*trip.degraded, *self._parts.degraded), trip.timings_ms)
+
+    async def forget(self, brand: str) -> None:
+        """Drop the answers that are kept of ``brand``."""
+        if self._parts.cache is not None:
+            await self._parts.cache.forget(brand)
 
     async def close(self) -> None:
         """Let go of connections."""
@@ -237,13 +243,17 @@ def build_answerer(
     *,
     vectors: VectorStore | None = None,
     reranker: tuple[Reranker, str | None] | None = None,
+    embedders: Embedders | None = None,
 ) -> Answerer:
-    """The lane as configured. Without a ``reranker`` the configured one is loaded, which may take seconds."""
+    """The lane as configured. Without a ``reranker`` the configured one is loaded, which may take seconds.
+
+    ``embedders`` are the models of generations, ``embedder`` alone by default.
+    """
     if reranker is None and settings.retrieval.rerank_top:
         reranker = load_reranker(settings.retrieval, embedder)
     missing = reranker[1] if reranker is not None else None
     parts = Parts(
-        retriever=Retriever(index, embedder, settings, vectors),
+        retriever=Retriever(index, embedder, settings, vectors, embedders),
         extractive=ExtractiveGenerator(embedder),
         reranker=reranker[0] if reranker is not None else None,
         llm=_llm(settings),

@@ -106,6 +106,7 @@ class ApiReplica:
         outside = Outside(board=RemoteJobBoard(settings), vectors=await asyncio.to_thread(_vectors, settings))
         reading = Reading(HandleReranker(reranker, name, kind), fallback)
         self._backend = Backend(settings, embedder, reading, outside)
+        await self._backend.start()
 
     def __serve_build_asgi_app__(self) -> FastAPI:  # the name that Serve looks for
         return create_app(self._backend.services())

@@ -21,9 +21,10 @@ from ray_app.api.app import create_app
 from ray_app.api.ports import Services, TaskKind, TaskRecord
 from ray_app.api.schemas import AskResponse
 from ray_app.config import Settings
-from ray_app.errors import BacklineError, ClusterUnavailable, NoGeneration
+from ray_app.errors import BacklineError, ClusterUnavailable, NoGeneration, UnknownBrand
 from ray_app.index.depot import open_depot
-from ray_app.index.embedder import load_embedder
+from ray_app.index.embedder import load_embedder, model_id
+from ray_app.index.embedders import Embedders, MainEmbedder, by_source
 from ray_app.index.ports import Embedder, VectorStore
 from ray_app.index.reader import IndexReader
 from ray_app.observe.health import Check, Finding, HealthReport, run_checks
@@ -69,15 +70,32 @@ class Backend:
     def __init__(self, settings: Settings, embedder: Embedder, reading: Reading, outside: Outside) -> None:
         self.settings = settings
         self.stores = open_stores(settings)
-        self.reader = IndexReader(self.stores.catalog, open_depot(settings))
-        self.embedder = embedder
+        self.embedders = Embedders(
+            embedder,
+            load=lambda source: load_embedder(by_source(settings.embedding, source)),
+            identify=lambda source: model_id(by_source(settings.embedding, source)),
+        )
+        self.embedder: Embedder = MainEmbedder(self.embedders)
+        self.reader = IndexReader(self.stores.catalog, open_depot(settings), self.embedders)
         self.reading = reading
         # Health tells why; an answer only says which one read the passages.
         instead = f"{reading.reranker.name} instead of {settings.retrieval.reranker}" if reading.fallback else None
         self.answerer = build_answerer(
-            self.reader, embedder, settings, vectors=outside.vectors, reranker=(reading.reranker, instead)
+            self.reader,
+            self.embedder,
+            settings,
+            vectors=outside.vectors,
+            reranker=(reading.reranker, instead),
+            embedders=self.embedders,
         )
         self.tasks = TaskDesk(settings, self.stores, self.answerer, outside.board)
+
+    async def start(self) -> None:
+        """Open what is published, and follow it from now on. Without it, each brand stays as it is first opened."""
+        loop = asyncio.get_running_loop()
+        self.reader.on_gone = lambda brand: self._forget(brand, loop)
+        await asyncio.to_thread(self.reader.refresh)
+        self.reader.start()
 
     def services(self) -> Services:
         """What ``create_app`` needs."""
@@ -95,8 +113,12 @@ class Backend:
 
     async def close(self) -> None:
         """Let go of connections and files."""
+        await asyncio.to_thread(self.reader.close)
         await self.answerer.close()
         self.stores.close()
+
+    def _forget(self, brand: str, loop: asyncio.AbstractEventLoop) -> None:
+        asyncio.run_coroutine_threadsafe(self.answerer.forget(brand), loop)
 
 
 def generator_name(settings: Settings) -> str:
@@ -250,7 +272,7 @@ class HealthDesk:
         if not brands:
             return Finding("degraded", "Nothing is published yet: backline ingest --brand NAME --url URL.")
         for brand in brands:
-            with contextlib.suppress(NoGeneration):  # it was dropped since
+            with contextlib.suppress(NoGeneration, UnknownBrand):  # it was forgotten since
                 self._backend.reader.get(brand)
         if damaged := self._backend.reader.damaged:
             return Finding("degraded", "; ".join(f"{brand}: {why}" for brand, why in damaged.items()))
