@@ -88,10 +88,27 @@ WHY: dict[str, Any] = {
     ],
 }
 SCRAPE: dict[str, Any] = {"brand": "acme", "full": False}
-EMBED: dict[str, Any] = {"brand": "acme"}
+EMBED: dict[str, Any] = {
+    "brand": "acme",
+    "document": {
+        "url": "https://support.example.com/notes/mc-707.html",
+        "title": "Notes on the MC-707",
+        "markdown": "# Factory reset\n\nHold [SHIFT] while switching the MC-707 on, then press [ENTER].",
+    },
+}
+EMBED_ACCEPTED: dict[str, Any] = {
+    "brand": "acme",
+    "document": {
+        "url": "https://support.example.com/notes/mc-707.html",
+        "title": "Notes on the MC-707",
+        "content_hash": "0a3f5d2c9b6e4a51b1f3a0a4d2a6c8e7",
+        "changed": True,
+        "detail": "",
+    },
+}
 RAG_QUERY: dict[str, Any] = {"query": "How do I reset the MC-707?", "brand": "acme"}
 ALIVE: dict[str, Any] = {"status": "ok"}
-READY: dict[str, Any] = {"status": "ready"}
+READY: dict[str, Any] = {"status": "ready", "writes": True, "reasons": []}
 HEALTH: dict[str, Any] = {
     "status": "degraded",
     "checks": [

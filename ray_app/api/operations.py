@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Annotated, Literal
 
-from fastapi import APIRouter, Response
+from fastapi import APIRouter, Query, Response
 
 from ray_app.api import examples
 from ray_app.api.openapi import responses
 from ray_app.api.ports import Services
-from ray_app.api.problems import unavailable
+from ray_app.api.problems import not_writable, unavailable
 from ray_app.api.schemas import AliveResponse, HealthResponse, ReadyResponse
 from ray_app.observe.metrics import CONTENT_TYPE
+
+_Wanted = Annotated[Literal["questions", "writes"], Query(alias="for", description="ready for what")]
 
 
 def router(services: Services) -> APIRouter:
@@ -23,13 +26,16 @@ def router(services: Services) -> APIRouter:
         """Whether the process answers at all; looks at nothing else."""
         return AliveResponse()
 
-    @routes.get("/readyz", responses=responses(200, examples.READY, 503))
-    async def readyz() -> ReadyResponse:
-        """Whether questions can be answered now."""
+    @routes.get("/readyz", responses=responses(200, examples.READY, 422, 503))
+    async def readyz(wanted: _Wanted = "questions") -> ReadyResponse:
+        """Whether questions can be answered now; with `for=writes`, whether anything can be stored."""
         ready, reasons = await services.health.ready()
-        if not ready:
+        if not ready and wanted == "questions":
             raise unavailable("not-ready", " ".join(reasons) or "Not ready.")
-        return ReadyResponse()
+        problems = await services.health.writes()
+        if problems and wanted == "writes":
+            raise not_writable(problems)
+        return ReadyResponse(writes=not problems, reasons=list(problems))
 
     @routes.get("/health", responses=_HEALTH)
     async def health(response: Response) -> HealthResponse:

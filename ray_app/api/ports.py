@@ -94,8 +94,10 @@ class TaskService(Protocol):
     async def submit(self, kind: TaskKind, payload: Mapping[str, Any]) -> TaskRecord:
         """Record a task and have it run. Returns before it ends.
 
-        ``payload``: scrape {brand, urls, full}; embed {brand}; rag-query {question, brand}.
-        Raises UnknownBrand, BadUrl, or a retryable BacklineError when nothing can be run now.
+        ``payload``: scrape {brand, urls, full}; embed {brand} or {brand, document}, whose document has url, title and
+        lang, perhaps empty, and one of text, html and markdown; rag-query {question, brand}.
+        Raises UnknownBrand, BadUrl, InputError for a document of which nothing can be indexed, or a retryable
+        BacklineError when nothing can be run now.
         """
 
     async def get(self, task_id: str) -> TaskRecord | None:
@@ -108,6 +110,9 @@ class HealthService(Protocol):
 
     async def ready(self) -> tuple[bool, Sequence[str]]:
         """Whether questions can be answered now, and the reasons why not."""
+
+    async def writes(self) -> Sequence[str]:
+        """Why nothing can be written now; nothing when it can. May be a few seconds old."""
 
 
 class MetricsService(Protocol):

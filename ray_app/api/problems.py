@@ -46,6 +46,7 @@ TITLES: dict[str, str] = {  # of kinds that no BacklineError has
     "method-not-allowed": "This path does not take this method.",
     "not-found": "There is nothing at this path.",
     "not-ready": "The service is not ready.",
+    "not-writable": "Nothing can be stored now.",
     "unknown-task": "No such task.",
     "unknown-url": "No such URL.",
     "unsupported-media-type": "The body is not JSON.",
@@ -71,6 +72,11 @@ class ProblemError(HTTPException):
 def unavailable(kind: str, detail: str) -> ProblemError:
     """A 503 that says when to come back."""
     return ProblemError(503, kind, detail, {"Retry-After": str(RETRY_AFTER_S)})
+
+
+def not_writable(reasons: Sequence[str]) -> ProblemError:
+    """A 503 that says why nothing can be stored now; questions are answered all the same."""
+    return unavailable("not-writable", f"Nothing can be stored now. {' '.join(reasons)}")
 
 
 def request_id(scope: Scope) -> str:

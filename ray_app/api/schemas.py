@@ -17,6 +17,7 @@ MAX_HITS = 100  # hits of one search; as many as each retriever gives by default
 MAX_TURNS = 20  # messages of a conversation one request may carry
 MAX_URLS = 1_000  # start URLs of one scrape task; a longer list belongs into brands.yaml
 MAX_URL_CHARS = 2_000  # as the crawler's own limit
+MAX_DOCUMENT_CHARS = 8_000_000  # a manual of 1,500 pages; the limit of request bodies is far lower by default
 
 
 def _storable(text: str) -> str:
@@ -31,6 +32,7 @@ def _storable(text: str) -> str:
 _LANG = "^([A-Za-z]{2,3}(-[A-Za-z0-9]{1,8}){0,4})?$"
 Text = Annotated[str, AfterValidator(_storable)]
 BrandName = Annotated[Text, Field(min_length=1, max_length=64, description="name of a brand, as in GET /v1/brands")]
+DocumentBody = Annotated[Text, Field(min_length=1, max_length=MAX_DOCUMENT_CHARS)]
 AnyBrand = Annotated[Text, Field(max_length=64, description="name of a brand; empty: every brand")]
 
 
@@ -89,8 +91,38 @@ class ScrapeRequest(Request):
     full: bool = Field(False, description="true: start a new cycle over all pages")
 
 
+class DocumentIn(Request):
+    url: Text = Field(
+        "",
+        max_length=MAX_URL_CHARS,
+        description="where others can open it; empty: it is known by its title, else by its content",
+    )
+    title: Text = Field("", max_length=300, description="empty: the one that it gives itself")
+    text: DocumentBody | None = Field(None, description="either this or `markdown` or `html`")
+    markdown: DocumentBody | None = Field(None, description="either this or `text` or `html`")
+    html: DocumentBody | None = Field(None, description="either this or `text` or `markdown`")
+    lang: str = Field("", pattern=_LANG, description="its language (BCP 47 tag); empty: found by its text")
+
+    @model_validator(mode="after")
+    def _one_body(self) -> DocumentIn:
+        if sum(body is not None for body in (self.text, self.markdown, self.html)) != 1:
+            raise ValueError("give one of text, markdown and html")
+        return self
+
+
 class EmbedRequest(Request):
     brand: BrandName
+    document: DocumentIn | None = Field(
+        None, description="a document to take into the brand, which is made if it is new; null: what was crawled"
+    )
+
+    def payload(self) -> dict[str, Any]:
+        """What the task service takes."""
+        if self.document is None:
+            return {"brand": self.brand}
+        document = self.document.model_dump(exclude_none=True)
+        lang = self.document.lang.partition("-")[0].lower()  # pages carry the primary tag only
+        return {"brand": self.brand, "document": {**document, "lang": lang}}
 
 
 class RagQueryRequest(Request):
@@ -238,6 +270,8 @@ class AliveResponse(BaseModel):
 
 class ReadyResponse(BaseModel):
     status: Literal["ready"] = "ready"
+    writes: bool = Field(description="whether crawls, embeddings and documents can be stored")
+    reasons: list[str] = Field(description="why not; empty when they can")
 
 
 class CheckOut(BaseModel):

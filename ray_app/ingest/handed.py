@@ -18,7 +18,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from hashlib import blake2b
 from pathlib import PurePath
-from typing import Literal
+from typing import Literal, Protocol
 from urllib.parse import quote, unquote
 
 from ray_app.config import CrawlSettings
@@ -88,6 +88,19 @@ class Receipt:
     content_hash: str
     changed: bool  # False: the same text is stored already
     detail: str = ""  # what was left out of it
+
+
+class DocumentDesk(Protocol):
+    """Takes documents and publishes brands; ``on_ray.indexer`` has it."""
+
+    def hand_over(self, brand: str, given: Handed) -> Receipt:
+        """Store a document. It is durable when this returns.
+
+        Raises InputError, BadUrl, StoreUnavailable, ClusterUnavailable.
+        """
+
+    def publish(self, task_id: str) -> None:
+        """Have a task's brand published; may be repeated. Returns before it is done. Raises ClusterUnavailable."""
 
 
 def form_of(name: str) -> Form:

@@ -23,6 +23,8 @@ import ray
 from ray_app.config import Settings, load
 from ray_app.errors import ClusterError
 from ray_app.observe.log import configure, get_logger
+from ray_app.on_ray.indexer import NAME as INDEXER
+from ray_app.on_ray.indexer import ensure_indexer
 from ray_app.on_ray.scheduler import NAME as SCHEDULER
 from ray_app.on_ray.scheduler import ensure_scheduler
 from ray_app.on_ray.serve_app import deploy, undeploy
@@ -58,6 +60,7 @@ def run(settings: Settings) -> None:
         deploy(settings)
         write_head(settings, replace(head, parts=PARTS[:2]))
         ensure_scheduler(settings)
+        ensure_indexer(settings)  # its model loads in the background
         write_head(settings, replace(head, parts=PARTS))
         log.info("head_ready", api=head.api, dashboard=head.dashboard)
         stop.wait()
@@ -73,14 +76,16 @@ def raise_on_cluster(settings: Settings) -> None:
     with connect(settings):
         deploy(settings)
         ensure_scheduler(settings)
+        ensure_indexer(settings)
 
 
 def lower_on_cluster(settings: Settings) -> None:
     """Take the application and the scheduler off the cluster of ``ray.address``."""
     with connect(settings):
         undeploy()
-        with contextlib.suppress(ValueError):  # there is none
-            ray.kill(ray.get_actor(SCHEDULER, namespace=settings.ray.namespace))
+        for name in (SCHEDULER, INDEXER):
+            with contextlib.suppress(ValueError):  # there is none
+                ray.kill(ray.get_actor(name, namespace=settings.ray.namespace))
 
 
 def log_file(settings: Settings) -> Path:

@@ -23,6 +23,7 @@ from ray_app.index.embedder import load_embedder
 from ray_app.index.ports import VectorStore
 from ray_app.observe.log import configure
 from ray_app.on_ray.handles import HandleReranker
+from ray_app.on_ray.indexer import RemoteIndexer
 from ray_app.on_ray.job_board import RemoteJobBoard
 from ray_app.on_ray.services import Backend, Outside, Reading
 from ray_app.on_ray.vector_owner import vector_store
@@ -103,7 +104,11 @@ class ApiReplica:
         configure(settings.log, component="api")
         embedder = await asyncio.to_thread(load_embedder, settings.embedding, _threads(threads))
         name, kind, fallback = await reranker.describe.remote()
-        outside = Outside(board=RemoteJobBoard(settings), vectors=await asyncio.to_thread(_vectors, settings))
+        outside = Outside(
+            board=RemoteJobBoard(settings),
+            vectors=await asyncio.to_thread(_vectors, settings),
+            documents=RemoteIndexer(settings),
+        )
         reading = Reading(HandleReranker(reranker, name, kind), fallback)
         self._backend = Backend(settings, embedder, reading, outside)
         await self._backend.start()

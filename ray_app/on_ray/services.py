@@ -7,7 +7,7 @@ import contextlib
 import shutil
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import redis.asyncio
@@ -27,6 +27,7 @@ from ray_app.index.embedder import load_embedder, model_id
 from ray_app.index.embedders import Embedders, MainEmbedder, by_source
 from ray_app.index.ports import Embedder, VectorStore
 from ray_app.index.reader import IndexReader
+from ray_app.ingest.handed import DocumentDesk, Form, Handed
 from ray_app.observe.health import Check, Finding, HealthReport, run_checks
 from ray_app.observe.log import get_logger
 from ray_app.observe.metrics import LedgerCollector, Metrics
@@ -36,6 +37,7 @@ from ray_app.records import Question, TaskState
 from ray_app.schedule.runner import JobBoard
 from ray_app.store.recent import RecentCounts
 from ray_app.store.stores import Stores, open_stores
+from ray_app.store.writable import WriteProbe
 
 log = get_logger(__name__)
 
@@ -44,6 +46,12 @@ CHECK_TIMEOUT_S = 5.0
 DISK_WARN, DISK_DOWN = 0.20, 0.10
 # A task waits so long for another run on its brand: people submit a crawl and an embedding one after the other.
 TASK_WAIT_S = 3600.0
+# An embedding that has not moved for so long is told to the indexer again, which may have been down.
+PUSH_AGAIN_S = 5.0
+# What is known of writing is believed so long: a balancer asks every second or so, and each probe waits for the disk.
+WRITES_FRESH_S = 2.0
+# Longer than a write on a busy disk takes, shorter than balancers wait for an answer.
+WRITES_WAIT_S = 0.5
 # Questions answered in the background at once by one process; more wait.
 BACKGROUND_QUESTIONS = 4
 
@@ -58,10 +66,11 @@ class Reading:
 
 @dataclass(frozen=True, slots=True)
 class Outside:
-    """What the process that hosts the API has to offer: where jobs run and where vectors are searched."""
+    """What the process that hosts the API has to offer: where jobs run, vectors are searched, documents taken in."""
 
     board: JobBoard | None = None
     vectors: VectorStore | None = None
+    documents: DocumentDesk | None = None
 
 
 class Backend:
@@ -88,7 +97,8 @@ class Backend:
             reranker=(reading.reranker, instead),
             embedders=self.embedders,
         )
-        self.tasks = TaskDesk(settings, self.stores, self.answerer, outside.board)
+        self.tasks = TaskDesk(settings, self.stores, self.answerer, outside)
+        self.writes = WriteWatch(WriteProbe(self.stores.db, settings.data_dir).problem)
 
     async def start(self) -> None:
         """Open what is published, and follow it from now on. Without it, each brand stays as it is first opened."""
@@ -137,13 +147,14 @@ async def local_app(settings: Settings) -> tuple[FastAPI, Callable[[], Awaitable
 
 
 class TaskDesk:
-    """The API's TaskService: crawls and embeddings become Ray jobs, questions are answered here."""
+    """The API's TaskService: crawls become Ray jobs, the indexer publishes brands, questions are answered here."""
 
-    def __init__(self, settings: Settings, stores: Stores, answerer: Answerer, board: JobBoard | None) -> None:
+    def __init__(self, settings: Settings, stores: Stores, answerer: Answerer, outside: Outside) -> None:
         self._settings = settings
         self._stores = stores
         self._answerer = answerer
-        self._board = board
+        self._board = outside.board
+        self._documents = outside.documents
         self._background: set[asyncio.Task[None]] = set()
         self._room = asyncio.Semaphore(BACKGROUND_QUESTIONS)
 
@@ -151,15 +162,36 @@ class TaskDesk:
         """See api.ports.TaskService."""
         if kind == "rag-query":
             return await self._submit_question(payload)
+        if kind == "embed":
+            return await asyncio.to_thread(self._submit_embedding, payload)
         return await asyncio.to_thread(self._submit_job, kind, payload)
 
     async def get(self, task_id: str) -> TaskRecord | None:
         """See api.ports.TaskService."""
         return await asyncio.to_thread(self._get, task_id)
 
+    def _submit_embedding(self, payload: Mapping[str, Any]) -> TaskRecord:
+        if self._documents is None:
+            raise _nothing_runs()
+        if "document" in payload:
+            receipt = self._documents.hand_over(payload["brand"], _handed(payload["document"]))
+            payload = {"brand": payload["brand"], "document": asdict(receipt)}
+        else:
+            resolve(self._settings, self._stores.catalog, Target(payload["brand"]))
+        task_id = self._stores.tasks.create("embed", payload, time.time())
+        self._push(self._documents, task_id)
+        return self._present(task_id)
+
+    def _push(self, documents: DocumentDesk, task_id: str) -> None:
+        """The task lies in SQL, where the indexer finds it when it comes back."""
+        try:
+            documents.publish(task_id)
+        except ClusterUnavailable as error:
+            log.warning("indexer_not_reached", task=task_id, error=str(error))
+
     def _submit_job(self, kind: TaskKind, payload: Mapping[str, Any]) -> TaskRecord:
         if self._board is None:
-            raise ClusterUnavailable("Tasks need a running Backline.", hint="Start it with `backline up`.")
+            raise _nothing_runs()
         resolve(self._settings, self._stores.catalog, Target(payload["brand"], tuple(payload.get("urls") or ())))
         task_id = self._stores.tasks.create(kind, payload, time.time())
         try:
@@ -204,6 +236,10 @@ class TaskDesk:
         if task.kind == "rag-query":
             late = time.time() - task.updated_at > 2 * self._settings.serve.answer_timeout_s
             return "The process that worked on it went away." if late else ""
+        if task.kind == "embed" and not task.submission_id and self._documents is not None:
+            if time.time() - task.updated_at > PUSH_AGAIN_S:
+                self._push(self._documents, task.task_id)
+            return ""
         if self._board is None or not task.submission_id:
             return ""
         state = self._board.state(task.submission_id)
@@ -221,11 +257,49 @@ class TaskDesk:
         return task
 
 
+def _nothing_runs() -> ClusterUnavailable:
+    return ClusterUnavailable("Tasks need a running Backline.", hint="Start it with `backline up`.")
+
+
+def _handed(document: Mapping[str, Any]) -> Handed:
+    """A document of a request."""
+    forms: tuple[Form, ...] = ("html", "markdown", "text")
+    form = next(form for form in forms if form in document)
+    return Handed(
+        body=str(document[form]).encode(),
+        form=form,
+        charset="utf-8",
+        url=document["url"],
+        title=document["title"],
+        lang=document["lang"],
+    )
+
+
 def _arguments(task_id: str, payload: Mapping[str, Any]) -> list[str]:
     """The job's command line. Values stand behind their option in one word, so that none is taken for an option."""
     arguments = [f"--brand={payload['brand']}", f"--task-id={task_id}", f"--wait={TASK_WAIT_S:g}"]
     arguments += [f"--url={url}" for url in payload.get("urls") or ()]
     return [*arguments, "--full"] if payload.get("full") else arguments
+
+
+class WriteWatch:
+    """Asks a blocking probe at most every FRESH_S seconds, one call at a time, and waits WAIT_S for it at most."""
+
+    def __init__(self, probe: Callable[[], str]) -> None:
+        self._probe = probe
+        self._running: asyncio.Task[str] | None = None
+        self._started = 0.0
+
+    async def reasons(self) -> Sequence[str]:
+        """Why nothing can be written now; nothing when it can."""
+        now = time.monotonic()
+        if self._running is None or (self._running.done() and now - self._started >= WRITES_FRESH_S):
+            self._running, self._started = asyncio.create_task(asyncio.to_thread(self._probe)), now
+        await asyncio.wait({self._running}, timeout=WRITES_WAIT_S)
+        if not self._running.done():
+            return [f"A small write has taken {time.monotonic() - self._started:.1f} s so far."]
+        problem = self._running.result()
+        return [problem] if problem else []
 
 
 class HealthDesk:
@@ -243,6 +317,7 @@ class HealthDesk:
             "llm": self._llm,
             "cache": self._cache,
             "disk": self._disk,
+            "writes": self._writes,
         }
         return HealthReport(await run_checks(checks, CHECK_TIMEOUT_S), self._details())
 
@@ -250,6 +325,10 @@ class HealthDesk:
         """Models are loaded when this object exists; what remains is the database."""
         (check,) = await run_checks({"database": self._database}, CHECK_TIMEOUT_S)
         return check.state != "down", [check.reason] if check.state == "down" else []
+
+    async def writes(self) -> Sequence[str]:
+        """See api.ports.HealthService."""
+        return await self._backend.writes.reasons()
 
     def _details(self) -> dict[str, Any]:
         reranker = self._backend.reading.reranker
@@ -298,6 +377,10 @@ class HealthDesk:
             finally:
                 await client.aclose()
         return Finding()
+
+    async def _writes(self) -> Finding:
+        reasons = await self.writes()
+        return Finding("down", " ".join(reasons)) if reasons else Finding()
 
     async def _disk(self) -> Finding:
         usage = await asyncio.to_thread(shutil.disk_usage, self._backend.settings.data_dir)

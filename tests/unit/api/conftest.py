@@ -117,12 +117,16 @@ class Tasks:
 class Health:
     checks: tuple[HealthCheck, ...] = (HealthCheck("store", "ok", "", 1.0),)
     reasons: tuple[str, ...] = ()
+    unwritable: tuple[str, ...] = ()
 
     async def health(self) -> HealthReport:
         return HealthReport(self.checks, {"reranker": "maxsim"})
 
     async def ready(self) -> tuple[bool, Sequence[str]]:
         return not self.reasons, self.reasons
+
+    async def writes(self) -> Sequence[str]:
+        return self.unwritable
 
 
 @dataclass

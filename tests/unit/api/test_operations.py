@@ -11,13 +11,31 @@ async def test_livez_asks_nobody(client, twins):
 
 
 async def test_readyz(client, twins):
-    assert (await client.get("/readyz")).json() == {"status": "ready"}
+    assert (await client.get("/readyz")).json() == {"status": "ready", "writes": True, "reasons": []}
     twins.health.reasons = ("The index is loading.",)
     response = await client.get("/readyz")
     assert response.status_code == 503
     assert response.json()["type"] == "urn:backline:problem:not-ready"
     assert response.json()["detail"] == "The index is loading."
     assert "retry-after" in response.headers
+
+
+async def test_readyz_tells_of_writes_and_is_still_about_questions(client, twins):
+    assert (await client.get("/readyz?for=writes")).status_code == 200
+    twins.health.unwritable = ("The data directory cannot be written: No space left on device.",)
+    response = await client.get("/readyz")
+    assert response.status_code == 200
+    assert response.json() == {"status": "ready", "writes": False, "reasons": list(twins.health.unwritable)}
+    response = await client.get("/readyz?for=writes")
+    assert (response.status_code, response.json()["type"]) == (503, "urn:backline:problem:not-writable")
+    assert "No space left on device" in response.json()["detail"]
+    assert "retry-after" in response.headers
+    assert (await client.get("/readyz?for=fun")).status_code == 422
+
+
+async def test_writes_may_be_possible_while_no_question_can_be_answered(client, twins):
+    twins.health.reasons = ("The index is loading.",)
+    assert (await client.get("/readyz?for=writes")).status_code == 200
 
 
 @pytest.mark.parametrize(("state", "status"), [("ok", 200), ("degraded", 200), ("down", 503)])
