@@ -1,4 +1,4 @@
-"""Documents that their owner hands over, where a crawl would fetch them. From then on they are documents like any other.
+"""Documents that their owner hands over, where a crawl would fetch them; then they are documents like any other.
 
 They go the way of a crawled page: read by the same extraction, screened for text that speaks to language models,
 stored in the page store, recorded in the ledger (reason ``handed``). Only the fetch is left out.
@@ -148,7 +148,7 @@ def hand_over(
     """Stores a document; it is in the index when the brand is next published. Doing it again changes nothing.
 
     It is durable when this returns, whoever holds the brand's lease. Raises InputError when nothing of it can be
-    indexed, BadUrl, StoreUnavailable.
+    indexed or its address was forgotten on request, BadUrl, StoreUnavailable.
     """
     url = address(brand.name, given)
     found = _read(brand, url, given, crawl, now)

@@ -304,7 +304,7 @@ def _text(known: Known, outcome: PageOutcome, state: UrlState, reason: str, miss
         return held | (fresh if any(fresh.values()) else {})  # a 304 need not repeat them
     if state in (UrlState.QUEUED, UrlState.FAILED) or (state is UrlState.SKIPPED and reason in KEPT_SKIPS):
         return held | ({"etag": "", "last_modified": ""} if reason == "protocol" else {})
-    if 0 < missed < MISSES or was_handed(known):
+    if 0 < missed < MISSES or (was_handed(known) and reason != "forgotten"):
         return held
     return {**NO_TEXT, "title": plain(outcome.title, TEXT_CHARS)}
 

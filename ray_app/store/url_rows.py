@@ -160,12 +160,8 @@ def _new_row(brand: str, cycle: Cycle, found: Discovery, now: float) -> dict[str
 
 
 def hand_in(conn: Connection, brand: str, outcome: PageOutcome, now: float) -> None:
-    """Writes a text that was handed over; the URL is in the ledger afterwards, whether or not it was before.
-
-    Raises InputError when it, or its brand, was forgotten on request.
-    """
+    """Writes a text that was handed over; the URL is in the ledger afterwards, whether or not it was before."""
     url = address(outcome.task.url)
-    tombstones.check(conn, brand, url)
     held = known(conn, brand, [url]).get(url)
     values = hand_over(held, outcome, now)
     if held is None:

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import pytest
 
+from ray_app.errors import InputError
 from ray_app.records import FetchTask, Fingerprint, Listed, PageOutcome, PageRef, UrlState
+from ray_app.store.db import Database
 from ray_app.store.ledger import Cycle, Discovery, Holder, Ledger, Mode, UrlRow
+from ray_app.store.tombstones import Tombstones
 
 BRAND = "acme"
 SITE = "https://docs.example.com"
@@ -68,6 +71,14 @@ def outcome(url: str, text: str, state: UrlState, reason: str, *, status: int = 
         "fingerprint": Fingerprint(text, "", 0, ""),
     }
     return PageOutcome(FetchTask(BRAND, url), state, reason, status, extractor=extractor, **(about if text else {}))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("url", [OWN, ""])
+def test_what_was_forgotten_on_request_is_refused(db: Database, run: Run, url: str) -> None:
+    Tombstones(db).bury(BRAND, url, run.now, "receipt")
+    with pytest.raises(InputError, match="forgotten on request"):
+        run.hand(OWN)
+    assert run.texts() == {}
 
 
 @pytest.fixture
