@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -14,7 +15,7 @@ from ray_app.errors import InputError
 if TYPE_CHECKING:
     from ray_app.ingest.crawl import CrawlReport
     from ray_app.on_ray.pipeline import BrandResult, Steps
-    from ray_app.on_ray.targets import Target
+    from ray_app.on_ray.targets import Order, Target
     from ray_app.store.ledger import Mode
 
 Brand = Annotated[list[str], typer.Option("--brand", "-b", help="Brand; repeatable.")]
@@ -69,10 +70,29 @@ def crawl(
     _run(_targets(brand, url, allow_host, max_pages, max_depth, rate), steps, as_json)
 
 
-def embed(brand: Brand, as_json: AsJson = False) -> None:
-    """Embed what was crawled and publish it as a new generation."""
+def embed(
+    brand: Brand,
+    file: Annotated[
+        Path | None,
+        typer.Option("--file", "-f", help="Take in this document instead: HTML, Markdown, plain text or PDF."),
+    ] = None,
+    url: Annotated[str, typer.Option("--url", "-u", help="Where others can open the file; it is cited by that.")] = "",
+    title: Annotated[str, typer.Option("--title", help="Title of the file, in place of its own.")] = "",
+    lang: Annotated[str, typer.Option("--lang", help="Language of the file, such as en.")] = "",
+    as_json: AsJson = False,
+) -> None:
+    """Embed what was crawled, or one document from a file, and publish it as a new generation."""
     from ray_app.on_ray.pipeline import Steps
 
+    if file is not None:
+        from ray_app.commands.document import embed_file
+
+        if len(brand) != 1:
+            raise InputError("--file goes with a single --brand.")
+        embed_file(settings_for(), brand[0], file, url, title, lang, as_json=as_json)
+        return
+    if url or title or lang:
+        raise InputError("--url, --title and --lang say something about a --file.")
     _run(_targets(brand, None, None, None, None, None), Steps(crawl=False), as_json)
 
 
@@ -115,6 +135,7 @@ def _targets(
 
 
 def _run(targets: list[Target], steps: Steps, as_json: bool) -> None:
+    from ray_app.on_ray.gates import publish_gate
     from ray_app.on_ray.jobs import exit_code, results
     from ray_app.on_ray.pipeline import Pipeline
     from ray_app.on_ray.session import connect
@@ -124,9 +145,11 @@ def _run(targets: list[Target], steps: Steps, as_json: bool) -> None:
     settings = settings_for()
     with stores(settings) as opened:
         orders = resolve_all(settings, opened.catalog, targets)
+        if steps.crawl:
+            _check_sites(orders)
         note("Starting Ray..." if not steps.resume_only else "Looking for a crawl to finish...")
         with connect(settings), shown() as show:
-            done = Pipeline(settings, opened, show).run(orders, steps)
+            done = Pipeline(settings, opened, show, publish_gate(settings)).run(orders, steps)
     document = results(done)
     if as_json:
         emit(document)
@@ -136,6 +159,16 @@ def _run(targets: list[Target], steps: Steps, as_json: bool) -> None:
         if len(done) > 1:
             _summarise(done)
     raise typer.Exit(exit_code(document))
+
+
+def _check_sites(orders: Sequence[Order]) -> None:
+    """Raises InputError for a brand that is to be crawled and has no site; a crawl of all brands passes over it."""
+    for order in orders:
+        if not order.config.start_urls:
+            raise InputError(
+                f"The brand {order.config.name} has no site: its documents are handed over.",
+                hint="Name where a crawl of it begins with --url.",
+            )
 
 
 def _summarise(results: Sequence[BrandResult]) -> None:

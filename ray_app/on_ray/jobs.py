@@ -17,6 +17,7 @@ from ray_app.config import Settings, load
 from ray_app.errors import BacklineError, InputError
 from ray_app.observe.log import configure, get_logger
 from ray_app.on_ray import maintenance
+from ray_app.on_ray.gates import publish_gate
 from ray_app.on_ray.pipeline import BrandResult, Pipeline, Steps
 from ray_app.on_ray.session import connect
 from ray_app.on_ray.targets import Target, known, resolve_all
@@ -99,7 +100,7 @@ def _parser(job: str) -> argparse.ArgumentParser:
 def _run_brands(settings: Settings, opened: Stores, arguments: argparse.Namespace, steps: Steps) -> dict[str, Any]:
     orders = resolve_all(settings, opened.catalog, _targets(settings, opened, arguments))
     with connect(settings):
-        return results(Pipeline(settings, opened).run(orders, steps))
+        return results(Pipeline(settings, opened, gate=publish_gate(settings)).run(orders, steps))
 
 
 def _targets(settings: Settings, opened: Stores, arguments: argparse.Namespace) -> list[Target]:
