@@ -8,6 +8,9 @@ caller; a clock that goes backwards only makes the wait longer.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
+
+State = Literal["closed", "open", "half-open"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +43,12 @@ class Breaker:
             return self._limits.open_s
         self._probing += 1
         return 0.0
+
+    def state(self, now: float) -> State:
+        """For health pages and logs."""
+        if not self._opened:
+            return "closed"
+        return "open" if now < self._open_until else "half-open"
 
     def succeeded(self) -> None:
         """An admitted call went well."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Sequence
+from itertools import islice
 
 import numpy as np
 
@@ -49,12 +50,29 @@ class MemoryVectorStore:
         with self._lock:
             return set(self._held.get(collection, {}))
 
+    def page(self, collection: str, start: int, limit: int) -> list[str]:
+        with self._lock:
+            return list(islice(self._held.get(collection, {}), start, start + max(limit, 0)))
+
+    def missing(self, collection: str, ids: Sequence[str]) -> set[str]:
+        with self._lock:
+            return set(ids) - self._held.get(collection, {}).keys()
+
+    def vectors(self, collection: str, ids: Sequence[str]) -> tuple[list[str], Vectors]:
+        with self._lock:
+            held = self._held.get(collection, {})
+            names = [one for one in dict.fromkeys(ids) if one in held]
+            return names, np.array([held[one] for one in names], np.float32) if names else np.empty((0, 0), np.float32)
+
     def drop(self, collection: str) -> None:
         with self._lock:
             self._held.pop(collection, None)
 
     def collections(self) -> list[str]:
         return sorted(self._held)
+
+    def describe(self) -> dict[str, str | int | float | bool]:
+        return {"kind": "memory", "where": "this process"}
 
     def close(self) -> None:
         """Nothing to let go of."""

@@ -23,6 +23,8 @@ MAX_STAGES = 32  # stage names one process may introduce
 METHODS = frozenset(("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"))
 # An exact search answers in milliseconds, a language model in tens of seconds.
 LATENCY_BUCKETS_S = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
+# Under .9 answers suffer, and .95 to .99 is where an index of neighbours lies as it grows.
+RECALL_BUCKETS = (0.5, 0.8, 0.9, 0.95, 0.98, 0.99, 1.0)
 
 _STAGE = re.compile(r"[a-z][a-z0-9_]{0,31}")
 _log = get_logger(__name__)
@@ -61,6 +63,12 @@ class Metrics:
             buckets=LATENCY_BUCKETS_S,
             registry=self.registry,
         )
+        self._vector_recall = Histogram(
+            "backline_vector_recall_ratio",
+            "Share of the exact search's hits that Chroma found, of the queries sampled.",
+            buckets=RECALL_BUCKETS,
+            registry=self.registry,
+        )
 
     def answered(self, status: str, *, from_cache: bool, seconds: float, stages_ms: Mapping[str, float]) -> None:
         """Count one question that got an answer (``ok``, ``abstained``) with its time by stage."""
@@ -77,6 +85,10 @@ class Metrics:
         """Count one HTTP request. ``route`` is the template (``/tasks/{task_id}``), never the path."""
         self._requests.labels(route, method if method in METHODS else OTHER, f"{status // 100}xx").inc()
         self._request_latency.labels(route).observe(seconds)
+
+    def vector_recall(self, ratio: float) -> None:
+        """Record what one sampled approximate search found of the exact one's hits, 0 to 1."""
+        self._vector_recall.observe(ratio)
 
     def render(self) -> bytes:
         """Everything in Prometheus's text format. Reads SQL when a LedgerCollector is registered, so it blocks."""

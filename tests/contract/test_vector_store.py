@@ -8,34 +8,24 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
-from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
-import numpy as np
+import httpx
 import pytest
 
 from ray_app.config import ChromaSettings
-from ray_app.errors import ModelMismatch, VectorStoreDown, VectorStoreLocked
-from ray_app.index.chroma import LOCK_FILE, ChromaStore, open_store
+from ray_app.errors import VectorStoreDown, VectorStoreLocked
+from ray_app.index.chroma import QUERY_TIMEOUT_S, SERVER_TIMEOUT_S, ChromaStore, open_store
 from ray_app.index.memory import MemoryVectorStore
-from ray_app.index.ports import Vectors, VectorStore
-from ray_app.index.publish import collection_name
-from ray_app.index.vectors import unit_rows
-from ray_app.records import ModelId
+from ray_app.index.mending import KEPT_ASIDE, LOCK_FILE, MAX_DEATHS, set_aside
+from ray_app.index.ports import VectorStore
+from tests.contract.vector_store import COLLECTION, VectorStoreContract, names, vectors
 
-DIM = 16
-COLLECTION = collection_name("acme", ModelId("toy", "1", DIM))
 SERVER_START_S = 30  # on a busy machine; usually one
-
-
-def vectors(n: int, seed: int = 1, dim: int = DIM) -> Vectors:
-    return unit_rows(np.random.default_rng(seed).standard_normal((n, dim)))
-
-
-def names(n: int) -> list[str]:
-    return [f"{i:032x}" for i in range(n)]
 
 
 def free_port() -> int:
@@ -66,7 +56,7 @@ def _listens(port: int) -> bool:
         return probe.connect_ex(("127.0.0.1", port)) == 0
 
 
-class TestVectorStore:
+class TestVectorStore(VectorStoreContract):
     @pytest.fixture(params=["memory", "embedded", "server"])
     def store(self, request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[VectorStore]:
         opened: VectorStore
@@ -81,82 +71,13 @@ class TestVectorStore:
         yield opened
         opened.close()
 
-    def test_nearest_first_with_cosines(self, store: VectorStore) -> None:
-        held, query = vectors(50), vectors(1, seed=2)[0]
-        store.upsert(COLLECTION, names(50), held)
-        expected = np.argsort(-(held @ query))[:10]
-        found = store.query(COLLECTION, query, 10)
-        assert [i for i, _ in found] == [names(50)[j] for j in expected]
-        np.testing.assert_allclose([c for _, c in found], (held @ query)[expected], atol=1e-5)
 
-    def test_more_than_there_is(self, store: VectorStore) -> None:
-        store.upsert(COLLECTION, names(3), vectors(3))
-        assert len(store.query(COLLECTION, vectors(1)[0], 10)) == 3
-        assert store.query(COLLECTION, vectors(1)[0], 0) == []
-
-    def test_the_same_again_changes_nothing_and_another_vector_replaces(self, store: VectorStore) -> None:
-        held = vectors(3)
-        store.upsert(COLLECTION, names(3), held)
-        store.upsert(COLLECTION, names(3), held)
-        assert store.count(COLLECTION) == 3
-        store.upsert(COLLECTION, names(1), held[1:2])
-        assert {i for i, _ in store.query(COLLECTION, held[1], 2)} == set(names(2))
-
-    def test_an_id_twice_in_one_call(self, store: VectorStore) -> None:
-        store.upsert(COLLECTION, [*names(1), *names(1)], vectors(2))
-        assert store.count(COLLECTION) == 1
-        assert store.query(COLLECTION, vectors(2)[1], 1)[0][1] == pytest.approx(1, abs=1e-5)
-
-    def test_delete(self, store: VectorStore) -> None:
-        store.upsert(COLLECTION, names(5), vectors(5))
-        store.delete(COLLECTION, [*names(2), "unknown"])
-        store.delete(COLLECTION, [])
-        assert store.ids(COLLECTION) == set(names(5)[2:])
-        assert names(1)[0] not in {i for i, _ in store.query(COLLECTION, vectors(5)[0], 5)}
-
-    def test_many(self, store: VectorStore) -> None:
-        store.upsert(COLLECTION, names(1_203), vectors(1_203))
-        assert store.count(COLLECTION) == 1_203
-        assert store.ids(COLLECTION) == set(names(1_203))
-        store.delete(COLLECTION, names(1_203)[:1_001])
-        assert store.count(COLLECTION) == 202
-
-    def test_collections_are_apart(self, store: VectorStore) -> None:
-        other = collection_name("a" * 64, ModelId("toy", "1", 4))
-        store.upsert(COLLECTION, names(2), vectors(2))
-        store.upsert(other, names(3), vectors(3, dim=4))
-        assert store.collections() == sorted([COLLECTION, other])
-        store.drop(COLLECTION)
-        assert store.collections() == [other]
-        assert (store.count(COLLECTION), store.count(other)) == (0, 3)
-
-    def test_a_collection_that_is_not_there(self, store: VectorStore) -> None:
-        assert store.query("acme.none", vectors(1)[0], 5) == []
-        assert store.count("acme.none") == 0
-        assert store.ids("acme.none") == set()
-        store.delete("acme.none", names(1))
-        store.drop("acme.none")
-        assert store.collections() == []
-
-    def test_vectors_of_another_width_are_refused(self, store: VectorStore) -> None:
-        store.upsert(COLLECTION, names(2), vectors(2))
-        with pytest.raises(ModelMismatch):
-            store.upsert(COLLECTION, names(2), vectors(2, dim=4))
-        with pytest.raises(ModelMismatch):
-            store.query(COLLECTION, vectors(1, dim=4)[0], 2)
-        assert store.count(COLLECTION) == 2
-
-    def test_threads_may_share_it(self, store: VectorStore) -> None:
-        held = vectors(40)
-        with ThreadPoolExecutor(4) as pool:
-            parts = [slice(i, i + 10) for i in range(0, 40, 10)]
-            list(pool.map(lambda part: store.upsert(COLLECTION, names(40)[part], held[part]), parts))
-            found = list(pool.map(lambda row: store.query(COLLECTION, held[row], 1)[0][0], range(40)))
-        assert found == names(40)
-
-    def test_close_twice(self, store: VectorStore) -> None:
-        store.close()
-        store.close()
+def filled(folder: Path) -> ChromaStore:
+    """A store whose first collection is large enough for Chroma to write an index of it."""
+    store = ChromaStore(folder)
+    store.upsert(COLLECTION, names(1_200), vectors(1_200))
+    store.upsert("acme.other", names(3), vectors(3))
+    return store
 
 
 class TestEmbeddedChroma:
@@ -189,11 +110,80 @@ class TestEmbeddedChroma:
             ChromaStore(tmp_path)
         store.close()
 
-    def test_a_damaged_directory_is_said_to_be_down(self, tmp_path: Path) -> None:
-        (tmp_path / "chroma.sqlite3").write_bytes(b"not a database" * 100)
+    @pytest.mark.parametrize(
+        "damage", [lambda b: b"not a database" * 100, lambda b: b[:8192], lambda b: b[: len(b) // 2]]
+    )
+    def test_a_database_that_cannot_be_read_is_put_aside(
+        self, tmp_path: Path, damage: Callable[[bytes], bytes]
+    ) -> None:
+        filled(tmp_path / "chroma").close()
+        database = tmp_path / "chroma" / "chroma.sqlite3"
+        database.write_bytes(damage(database.read_bytes()))
+        store = ChromaStore(tmp_path / "chroma")
+        assert store.collections() == []
+        (aside,) = tmp_path.glob("chroma.damaged-*")
+        assert (aside / "chroma.sqlite3").exists()
+        assert aside.name in str(store.describe()["damaged"])
+        with pytest.raises(VectorStoreLocked):  # the lock was held all the while
+            ChromaStore(tmp_path / "chroma")
+        store.upsert(COLLECTION, names(5), vectors(5))
+        store.close()
+        again = ChromaStore(tmp_path / "chroma")
+        assert again.count(COLLECTION) == 5
+        again.close()
+
+    def test_only_so_many_damaged_directories_stay(self, tmp_path: Path) -> None:
+        for n in range(KEPT_ASIDE + 2):
+            (tmp_path / "chroma").mkdir(exist_ok=True)
+            (tmp_path / "chroma" / "data").write_text(str(n))
+            set_aside(tmp_path / "chroma", f"reason {n}")
+        found = {path.read_text() for path in tmp_path.glob("chroma.damaged-*/data")}
+        assert len(found) == KEPT_ASIDE
+        assert str(KEPT_ASIDE + 1) in found
+
+    def test_a_directory_without_rights_is_left_alone(self, tmp_path: Path) -> None:
+        (tmp_path / "chroma" / "chroma.sqlite3").mkdir(parents=True)  # "unable to open database file"
         for _ in range(2):  # the second time not locked: the first gave the lock back
             with pytest.raises(VectorStoreDown):
-                ChromaStore(tmp_path)
+                ChromaStore(tmp_path / "chroma")
+        assert not list(tmp_path.glob("chroma.damaged-*"))
+
+    @pytest.mark.parametrize("lost", ["index_metadata.pickle", "header.bin", ""])
+    def test_a_collection_whose_index_is_lost_is_dropped_and_can_be_filled_again(
+        self, tmp_path: Path, lost: str
+    ) -> None:
+        filled(tmp_path).close()
+        index = max(tmp_path.glob("*/index_metadata.pickle"), key=lambda path: path.stat().st_size).parent
+        if lost:
+            (index / lost).write_bytes(b"")
+        else:
+            shutil.rmtree(index)
+        store = ChromaStore(tmp_path)
+        with pytest.raises(VectorStoreDown, match="is dropped"):
+            store.query(COLLECTION, vectors(1)[0], 500)
+        assert COLLECTION in str(store.describe()["damaged"])
+        assert store.collections() == ["acme.other"]
+        store.upsert(COLLECTION, names(5), vectors(5))
+        assert store.query(COLLECTION, vectors(5)[3], 1)[0][0] == names(5)[3]
+        assert store.count("acme.other") == 3
+        store.close()
+
+    def test_a_collection_that_kills_its_reader_is_dropped(self, tmp_path: Path) -> None:
+        filled(tmp_path).close()
+        script = (
+            "import os, pathlib, signal, sys\nfrom ray_app.index import chroma\n"
+            "chroma._nearest = lambda *_: os.kill(os.getpid(), signal.SIGKILL)\n"
+            "chroma.ChromaStore(pathlib.Path(sys.argv[1])).query(sys.argv[2], [0.25] * 16, 5)"
+        )
+        for _ in range(MAX_DEATHS):
+            died = subprocess.run([sys.executable, "-c", script, tmp_path, COLLECTION], check=False)
+            assert died.returncode == -signal.SIGKILL
+        store = ChromaStore(tmp_path)
+        assert store.query("acme.other", vectors(3)[0], 1)[0][0] == names(1)[0]
+        with pytest.raises(VectorStoreDown, match="query killed the process 3 times"):
+            store.query(COLLECTION, vectors(1)[0], 5)
+        assert store.query(COLLECTION, vectors(1)[0], 5) == []
+        store.close()
 
     def test_it_is_opened_by_configuration(self, tmp_path: Path) -> None:
         store = open_store(ChromaSettings(), tmp_path / "chroma")
@@ -213,7 +203,7 @@ class TestChromaServer:
         store.close()
 
     def test_a_server_that_never_answers(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr("ray_app.index.chroma.SERVER_TIMEOUT_S", 0.2)
+        monkeypatch.setattr("ray_app.index.chroma.QUERY_TIMEOUT_S", 0.2)
         with socket.create_server(("127.0.0.1", 0)) as silent:
             store = ChromaStore(host="127.0.0.1", port=silent.getsockname()[1])
             with pytest.raises(VectorStoreDown):
@@ -221,6 +211,50 @@ class TestChromaServer:
 
     def test_its_calls_have_a_timeout(self, server: int, monkeypatch: pytest.MonkeyPatch) -> None:
         store = ChromaStore(host="127.0.0.1", port=server)
-        store.collections()
-        assert store._client._server._session.timeout.read == 10
+        store.upsert(COLLECTION, names(1), vectors(1))
+        waits: dict[str, float] = {}
+        session = store._client._server._session
+        session.event_hooks["request"].append(
+            lambda request: waits.setdefault(request.url.path.rpartition("/")[2], request.extensions["timeout"]["read"])
+        )
+        store.query(COLLECTION, vectors(1)[0], 1)
+        store.upsert(COLLECTION, names(1), vectors(1))
+        assert (waits["query"], waits["upsert"]) == (QUERY_TIMEOUT_S, SERVER_TIMEOUT_S)
+        store.drop(COLLECTION)
+        store.close()
+
+    @pytest.mark.parametrize("body", [b"<html>not Chroma</html>", b"[]", b'{"tenant": 1}', b"\xff\x00"])
+    def test_what_answers_nonsense_is_down(self, body: bytes) -> None:
+        class Nonsense(BaseHTTPRequestHandler):
+            def do_GET(self) -> None:
+                self.send_response(200)
+                self.send_header("Content-Length", str(len(body)))
+                self.end_headers()
+                self.wfile.write(body)
+
+            do_POST = do_GET
+
+            def log_message(self, format: str, *args: object) -> None:
+                """Quiet."""
+
+        with ThreadingHTTPServer(("127.0.0.1", 0), Nonsense) as listener:
+            threading.Thread(target=listener.serve_forever, daemon=True).start()
+            store = ChromaStore(host="127.0.0.1", port=listener.server_port)
+            with pytest.raises(VectorStoreDown):
+                store.query(COLLECTION, vectors(1)[0], 1)
+            store.close()
+            listener.shutdown()
+
+    def test_nonsense_from_a_server_that_answered_before_is_down(
+        self, server: int, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        store = ChromaStore(host="127.0.0.1", port=server)
+        store.upsert(COLLECTION, names(1), vectors(1))
+        nonsense = httpx.MockTransport(lambda _: httpx.Response(200, content=b'{"ids": 7}'))
+        with monkeypatch.context() as patch:
+            patch.setattr(store._client._server._session, "_transport", nonsense)
+            for call in (lambda: store.query(COLLECTION, vectors(1)[0], 1), lambda: store.count(COLLECTION)):
+                with pytest.raises(VectorStoreDown, match="no Chroma"):
+                    call()
+        store.drop(COLLECTION)
         store.close()

@@ -35,6 +35,14 @@ def test_it_opens_after_failures_in_a_row() -> None:
     assert opened().admit(4.0) == 6.0
 
 
+def test_it_says_how_it_is() -> None:
+    breaker = opened()
+    assert [Breaker(LIMITS).state(0.0), breaker.state(9.9), breaker.state(10.0)] == ["closed", "open", "half-open"]
+    assert breaker.admit(10.0) == 0.0
+    breaker.succeeded()
+    assert breaker.state(10.0) == "closed"
+
+
 def test_half_open_it_admits_so_many_probes_and_no_more() -> None:
     breaker = opened()
     assert [breaker.admit(10.0) for _ in range(3)] == [0.0, 0.0, LIMITS.open_s]
