@@ -51,6 +51,7 @@ log = get_logger(__name__)
 
 LABEL = "forget"
 WAIT_S = 600.0  # for another forgetting of the same brand to end
+TRIES = 3  # of the work, when a restore takes the brand away from it
 Counts = dict[str, int]
 Step = tuple[str, Callable[[], Counts]]
 
@@ -106,19 +107,29 @@ class Forgetter:
         receipt.runs, receipt.problems, receipt.finished_at = receipt.runs + 1, [], 0.0
         receipt.remains = self._remains()
         self._receipts.save(receipt)
-        self._on_step("lease")
-        with self._lease(brand, seize=True) as lease:
-            if stone.url:
-                receipt.same_text = receipt.same_text or self._sql.same_text(brand, stone.url)
-                self._run(self._url_steps(brand, {stone.url}, lease), lease, receipt)
-            else:
-                self._run(self._brand_steps(brand, lease), lease, receipt)
+        for left in reversed(range(TRIES)):
+            receipt.problems = []
+            try:
+                self._work(stone, receipt)
+                break
+            except LeaseLost:  # a restore replaced everything
+                if not left:
+                    raise
         if problem := self._stores.db.scrub():
             receipt.remains.append(f"database: {problem}")
         receipt.finished_at = self._clock()
         self._receipts.save(receipt)
         log.info("forgotten", brand=brand, receipt=receipt.receipt, complete=receipt.complete)
         return receipt
+
+    def _work(self, stone: Tombstone, receipt: Receipt) -> None:
+        self._on_step("lease")
+        with self._lease(stone.brand, seize=True) as lease:
+            if stone.url:
+                receipt.same_text = receipt.same_text or self._sql.same_text(stone.brand, stone.url)
+                self._run(self._url_steps(stone.brand, {stone.url}, lease), lease, receipt)
+            else:
+                self._run(self._brand_steps(stone.brand, lease), lease, receipt)
 
     def lift(self, brand: str, url: str = "") -> bool:
         """Let a URL or a brand in again, from the next crawl on; False when it was not forgotten."""

@@ -34,7 +34,7 @@ BLANK: Mapping[str, Any] = {
     "revisit_at": 0.0,
 }
 # Columns in which other rows name a URL, each with what goes with it.
-_NAMED = {
+NAMED = {
     "alias_of": {"alias_of": "", "alias_reason": ""},
     "declared_canonical": {"declared_canonical": ""},
     "canonical_url": {"canonical_url": ""},
@@ -66,7 +66,7 @@ class Forgetting:
             rows = named = bad = 0
             for url in gone:
                 rows += _blank(conn, brand, url, now)
-                for column, values in _NAMED.items():
+                for column, values in NAMED.items():
                     this = and_(urls.c.brand == brand, urls.c[column] == url)
                     named += conn.execute(update(urls).where(this).values(**values)).rowcount
                 bad += conn.execute(delete(rejects).where(rejects.c.brand == brand, rejects.c.url == url)).rowcount
