@@ -94,7 +94,7 @@ class IndexReader:
     @property
     def damaged(self) -> dict[str, str]:
         """Why a brand is not served from its live generation, or not by its vectors."""
-        return {brand: f"{failure.name}: {failure.error}" for brand, failure in sorted(self._failures.items())}
+        return {brand: f"{failure.name}: {failure.error}" for brand, failure in sorted(dict(self._failures).items())}
 
     def refresh(self) -> None:
         """Look at the pointers and follow every one. Raises nothing that a later call may not mend."""
@@ -115,6 +115,8 @@ class IndexReader:
         self._pointers = pointers
         for brand in [brand for brand in {*self._held, *self._failures} if brand not in pointers]:
             self._let_go(brand)
+        for brand in [brand for brand, failure in list(self._failures.items()) if failure.name != pointers.get(brand)]:
+            self._failures.pop(brand, None)  # the pointer went on, or back to what is held
         return [brand for brand in sorted(pointers) if self._is_due(brand, pointers[brand])]
 
     def follow(self, brand: str) -> None:

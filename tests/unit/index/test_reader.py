@@ -218,6 +218,20 @@ def test_a_damaged_generation_is_left_behind_by_the_next(reader: IndexReader, li
     assert reader.damaged == {}
 
 
+def test_a_pointer_that_goes_back_ends_the_complaint(
+    reader: IndexReader, live: Live, root: Path, catalog: Catalog
+) -> None:
+    first = live("a")
+    reader.refresh()
+    damage(root, live("b", at=1))
+    reader.refresh()
+    assert reader.damaged
+    catalog.publish("acme", first, NOW + 2)
+    reader.refresh()
+    assert reader.get("acme").name == first
+    assert reader.damaged == {}
+
+
 def test_after_a_restart_the_newest_good_one_stands_in(reader: IndexReader, live: Live, root: Path) -> None:
     _, good, bad, newest = (live(str(i), at=i) for i in range(4))
     damage(root, bad)
