@@ -6,6 +6,7 @@ import asyncio
 import dataclasses
 import uuid
 from collections.abc import AsyncIterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from time import perf_counter
@@ -13,6 +14,7 @@ from typing import NamedTuple
 
 from ray_app.answer.cache import LocalCache, RedisCache, cache_key, decode, encode, storable
 from ray_app.answer.cite import Verified, verify
+from ray_app.answer.dense import Afterwards
 from ray_app.answer.evidence import HOPELESS, QUOTABLE, Evidence, weigh
 from ray_app.answer.flight import SingleFlight
 from ray_app.answer.generate import ExtractiveGenerator
@@ -25,6 +27,7 @@ from ray_app.config import Settings
 from ray_app.errors import GeneratorDown, RerankerDown
 from ray_app.index.embedders import Embedders
 from ray_app.index.ports import Embedder, VectorStore
+from ray_app.index.recall import RecallSampler
 from ray_app.observe.log import get_logger
 from ray_app.records import Answer, AnswerMode, Hit, Question
 
@@ -50,6 +53,7 @@ class _Trip:
     foreign: float = 0.0  # how far the question's words are from what the embedder knows
     degraded: dict[str, None] = field(default_factory=dict)  # in the order met, none twice
     timings_ms: dict[str, float] = field(default_factory=dict)
+    afterwards: tuple[Afterwards, ...] = ()
 
     @asynccontextmanager
     async def timed(self, stage: str) -> AsyncIterator[None]:
@@ -84,6 +88,7 @@ class Answerer:
         self._settings = settings
         self._flights: SingleFlight[Answer] = SingleFlight()
         self._models = _model_names(parts, settings)
+        self._afterwards = ThreadPoolExecutor(max_workers=1, thread_name_prefix="afterwards")
 
     async def answer(self, question: Question) -> Answer:
         """Raises BadQuestion, UnknownBrand, NoGeneration; anything else that fails degrades the answer."""
@@ -102,6 +107,7 @@ class Answerer:
         ask = self._understand(question)
         trip = _Trip(ask, await asyncio.to_thread(self._parts.retriever.open, question.brand))
         hits = await self._find(trip)
+        self._after(trip)
         trip.timings_ms["total"] = 1000 * (perf_counter() - started)
         return SearchResult(hits, (*trip.degraded, *self._parts.degraded), trip.timings_ms)
 
@@ -112,9 +118,15 @@ class Answerer:
 
     async def close(self) -> None:
         """Let go of connections."""
+        self._afterwards.shutdown(wait=False, cancel_futures=True)
         for part in (self._parts.cache, self._parts.llm):
             if part is not None and hasattr(part, "close"):
                 await part.close()
+
+    def _after(self, trip: _Trip) -> None:
+        """Have done what no question waits for."""
+        for work in trip.afterwards:
+            self._afterwards.submit(work).add_done_callback(_log_failure)
 
     def _understand(self, question: Question) -> Ask:
         return understand(question, max_chars=self._settings.serve.max_question_chars)
@@ -129,6 +141,7 @@ class Answerer:
         async with trip.timed("generate"):
             answer = await self._write(trip, hits[: trip.ask.question.k], evidence)
         await self._keep(key, answer)
+        self._after(trip)
         return answer
 
     async def _find(self, trip: _Trip) -> list[Hit]:
@@ -141,6 +154,7 @@ class Answerer:
     def _note(self, trip: _Trip, retrieved: Retrieved) -> None:
         trip.ask = trip.ask.weighted(retrieved.weights)
         trip.foreign = retrieved.foreign
+        trip.afterwards = retrieved.afterwards
         trip.timings_ms.update(retrieved.timings_ms)
         trip.degraded.update(dict.fromkeys(retrieved.degraded))
 
@@ -244,6 +258,7 @@ def build_answerer(
     vectors: VectorStore | None = None,
     reranker: tuple[Reranker, str | None] | None = None,
     embedders: Embedders | None = None,
+    sampler: RecallSampler | None = None,
 ) -> Answerer:
     """The lane as configured. Without a ``reranker`` the configured one is loaded, which may take seconds.
 
@@ -253,7 +268,7 @@ def build_answerer(
         reranker = load_reranker(settings.retrieval, embedder)
     missing = reranker[1] if reranker is not None else None
     parts = Parts(
-        retriever=Retriever(index, embedder, settings, vectors, embedders),
+        retriever=Retriever(index, embedder, settings, vectors, embedders, sampler),
         extractive=ExtractiveGenerator(embedder),
         reranker=reranker[0] if reranker is not None else None,
         llm=_llm(settings),
@@ -261,6 +276,11 @@ def build_answerer(
         degraded=(f"reranker: {missing}",) if missing else (),
     )
     return Answerer(parts, settings)
+
+
+def _log_failure(work: Future[object]) -> None:
+    if not work.cancelled() and (error := work.exception()) is not None:
+        log.error("afterwards_failed", error=f"{type(error).__name__}: {error}")
 
 
 def _llm(settings: Settings) -> LlmGenerator | None:

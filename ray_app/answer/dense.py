@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from time import perf_counter
 
@@ -18,16 +18,20 @@ from ray_app.index.embedders import Embedders
 from ray_app.index.generation import Generation
 from ray_app.index.ports import Embedder, Vectors, VectorStore
 from ray_app.index.publish import collection_name
+from ray_app.index.recall import RecallSampler
 from ray_app.index.rows import Rows, size
 from ray_app.observe.log import get_logger
 from ray_app.records import ModelId
 
-# The vector store knows no filter: of what it finds, what the filter drops must be asked for beyond ``k``.
-SPARE = 1.5  # times as many as the filter's share of the brand calls for, since what is near lies together
+# The vector store knows no filter and holds what older generations held, too, so it is asked for more than ``k``: as
+# many as the filter's share of the brand calls for, and so many times that, since what is near lies together.
+SPARE = 1.5
 
 log = get_logger(__name__)
 
 Scores = dict[int, float]  # of one generation: row -> cosine
+
+Afterwards = Callable[[], object]  # what is still to be done, by a thread, once the answer is out
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +56,7 @@ class Dense:
     degraded: tuple[str, ...]
     foreign: float  # 0: the models know the question's words, 1: one of them does not
     embed_ms: float
+    afterwards: tuple[Afterwards, ...] = ()
 
     def filled(self, g: int, generation: Generation, rows: Sequence[int]) -> Mapping[int, float]:
         """Cosines of all ``rows``: those that only the keywords found are computed. Empty without usable vectors."""
@@ -66,8 +71,16 @@ class Dense:
 class DenseSearch:
     """Searches exactly unless a brand is large and a vector store works."""
 
-    def __init__(self, embedders: Embedders, settings: Settings, vectors: VectorStore | None) -> None:
+    def __init__(
+        self,
+        embedders: Embedders,
+        settings: Settings,
+        vectors: VectorStore | None = None,
+        sampler: RecallSampler | None = None,
+    ) -> None:
+        """``sampler`` measures what the vector store misses."""
         self._embedders = embedders
+        self._sampler = sampler
         self._exact_max = settings.index.exact_max_chunks
         self._vectors = vectors
 
@@ -79,12 +92,11 @@ class DenseSearch:
         questions = _embed(ask.text, used, degraded)
         embed_ms = 1000 * (perf_counter() - started)
         scores: list[Scores] = []
+        afterwards: list[Afterwards] = []
         for (brand, generation), rows in zip(opened.generations, filters, strict=True):
             vector = questions.get(generation.manifest.model)
-            found, reason = ({}, "") if vector is None else self._nearest(brand, generation, vector, k, rows)
-            scores.append(found)
-            if reason:
-                degraded[reason] = None
+            place = _Place(brand, generation, rows)
+            scores.append({} if vector is None else self._nearest(place, vector, k, degraded, afterwards))
         models = [generation.manifest.model for _, generation in opened.generations]
         return Dense(
             vectors=[questions.get(model) for model in models],
@@ -92,6 +104,7 @@ class DenseSearch:
             degraded=tuple(degraded),
             foreign=max(foreignness(embedder, ask.text) for embedder in used or [self._embedders.main]),
             embed_ms=embed_ms,
+            afterwards=tuple(afterwards),
         )
 
     def _models(self, opened: Opened, degraded: dict[str, None]) -> list[Embedder]:
@@ -107,30 +120,51 @@ class DenseSearch:
         return found
 
     def _nearest(
-        self, brand: str, generation: Generation, vector: Vectors, k: int, rows: Rows | None
-    ) -> tuple[Scores, str]:
-        """Cosines by row, and what was degraded."""
-        reason = ""
-        among = generation.manifest.chunks if rows is None else size(rows)
-        if self._vectors is not None and among > self._exact_max:
-            try:
-                return self._approximate(self._vectors, brand, generation, vector, k, rows), ""
-            except (VectorStoreDown, VectorStoreLocked, ModelMismatch) as error:
-                log.warning("vector_store_fallback", brand=brand, error=error.kind)
-                reason = "chroma"
-        found, cosines = generation.dense(vector, k, rows)
-        return dict(zip(found.tolist(), cosines.tolist(), strict=True)), reason
-
-    def _approximate(
-        self, store: VectorStore, brand: str, generation: Generation, vector: Vectors, k: int, rows: Rows | None
+        self, place: _Place, vector: Vectors, k: int, degraded: dict[str, None], afterwards: list[Afterwards]
     ) -> Scores:
+        """Cosines by row. Notes what was degraded, and what is to be done when the answer is out."""
+        if self._vectors is not None and place.size > self._exact_max:
+            try:
+                found = self._approximate(self._vectors, place, vector, k)
+            except (VectorStoreDown, VectorStoreLocked, ModelMismatch) as error:
+                log.warning("vector_store_fallback", brand=place.brand, error=error.kind)
+                degraded["chroma"] = None
+                return _exact(place, vector, k)
+            if len(found) >= min(k, place.size):
+                if (sampler := self._sampler) is not None and sampler.due():
+                    afterwards.append(lambda: sampler.measure(list(found), lambda: list(_exact(place, vector, k))))
+                return found
+            log.info("vector_store_short", brand=place.brand, found=len(found), wanted=k)
+            if not found:  # not filled; otherwise only too much of other generations came first
+                degraded["chroma"] = None
+        return _exact(place, vector, k)
+
+    def _approximate(self, store: VectorStore, place: _Place, vector: Vectors, k: int) -> Scores:
         """Ids that the generation does not hold are dropped: the store is a superset of it."""
-        wide = k if rows is None else math.ceil(SPARE * k * generation.manifest.chunks / size(rows))
-        found = store.query(collection_name(brand, generation.manifest.model), vector, wide)
-        places = ((generation.index_of(chunk_id), cosine) for chunk_id, cosine in found)
-        held = [(place, cosine) for place, cosine in places if place is not None]
-        allowed = _within(np.array([place for place, _ in held], np.int64), rows)
+        wide = math.ceil(SPARE * k * len(place.generation) / place.size)
+        found = store.query(collection_name(place.brand, place.generation.manifest.model), vector, wide)
+        rows = ((place.generation.index_of(chunk_id), cosine) for chunk_id, cosine in found)
+        held = [(row, cosine) for row, cosine in rows if row is not None]
+        allowed = _within(np.array([row for row, _ in held], np.int64), place.rows)
         return dict([pair for pair, fine in zip(held, allowed.tolist(), strict=True) if fine][:k])
+
+
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """Where is searched: the rows of a generation that a filter lets through, None for all."""
+
+    brand: str
+    generation: Generation
+    rows: Rows | None
+
+    @property
+    def size(self) -> int:
+        return len(self.generation) if self.rows is None else size(self.rows)
+
+
+def _exact(place: _Place, vector: Vectors, k: int) -> Scores:
+    found, cosines = place.generation.dense(vector, k, place.rows)
+    return dict(zip(found.tolist(), cosines.tolist(), strict=True))
 
 
 def _embed(text: str, embedders: Sequence[Embedder], degraded: dict[str, None]) -> dict[ModelId, Vectors]:

@@ -10,7 +10,7 @@ from time import perf_counter
 
 import numpy as np
 
-from ray_app.answer.dense import Dense, DenseSearch, Opened, Scores, best
+from ray_app.answer.dense import Afterwards, Dense, DenseSearch, Opened, Scores, best
 from ray_app.answer.fuse import convex, levelled, ranked, rrf
 from ray_app.answer.ports import Index
 from ray_app.answer.understand import Ask
@@ -19,6 +19,7 @@ from ray_app.errors import BacklineError, ChecksumMismatch, NoGeneration, StoreE
 from ray_app.index.embedders import Embedders
 from ray_app.index.generation import Generation
 from ray_app.index.ports import Embedder, VectorStore
+from ray_app.index.recall import RecallSampler
 from ray_app.index.rows import Rows
 from ray_app.observe.log import get_logger
 from ray_app.records import Hit, ModelId
@@ -43,6 +44,7 @@ class Retrieved:
     degraded: tuple[str, ...] = ()
     timings_ms: Mapping[str, float] = field(default_factory=dict)  # embed, retrieve
     models: Mapping[str, ModelId] = field(default_factory=dict)  # that made the vectors, by brand
+    afterwards: tuple[Afterwards, ...] = ()
 
 
 class Retriever:
@@ -55,12 +57,13 @@ class Retriever:
         settings: Settings,
         vectors: VectorStore | None = None,
         embedders: Embedders | None = None,
+        sampler: RecallSampler | None = None,
     ) -> None:
         """``embedder`` is for what needs any model; ``embedders`` those of generations, by default it alone."""
         self.embedder = embedder
         self._reader = reader
         self._embedders = embedders or Embedders(embedder)
-        self._dense = DenseSearch(self._embedders, settings, vectors)
+        self._dense = DenseSearch(self._embedders, settings, vectors, sampler)
         self._k = settings.retrieval.candidates
 
     def open(self, brand: str) -> Opened:
@@ -94,6 +97,7 @@ class Retriever:
             degraded=dense.degraded,
             timings_ms={"embed": dense.embed_ms, "retrieve": 1000 * (perf_counter() - started) - dense.embed_ms},
             models=models,
+            afterwards=dense.afterwards,
         )
 
     def _get(self, brand: str) -> tuple[Generation, Embedder | None]:

@@ -25,8 +25,10 @@ from ray_app.errors import BacklineError, ClusterUnavailable, NoGeneration, Unkn
 from ray_app.index.depot import open_depot
 from ray_app.index.embedder import load_embedder, model_id
 from ray_app.index.embedders import Embedders, MainEmbedder, by_source
+from ray_app.index.guarded import guarded
 from ray_app.index.ports import Embedder, VectorStore
 from ray_app.index.reader import IndexReader
+from ray_app.index.recall import RecallSampler
 from ray_app.ingest.handed import DocumentDesk, Form, Handed
 from ray_app.observe.health import Check, Finding, HealthReport, run_checks
 from ray_app.observe.log import get_logger
@@ -87,15 +89,18 @@ class Backend:
         self.embedder: Embedder = MainEmbedder(self.embedders)
         self.reader = IndexReader(self.stores.catalog, open_depot(settings), self.embedders)
         self.reading = reading
+        self.metrics = Metrics(__version__)
+        self.vectors = guarded(outside.vectors) if outside.vectors is not None else None
         # Health tells why; an answer only says which one read the passages.
         instead = f"{reading.reranker.name} instead of {settings.retrieval.reranker}" if reading.fallback else None
         self.answerer = build_answerer(
             self.reader,
             self.embedder,
             settings,
-            vectors=outside.vectors,
+            vectors=self.vectors,
             reranker=(reading.reranker, instead),
             embedders=self.embedders,
+            sampler=RecallSampler(self.metrics.vector_recall),
         )
         self.tasks = TaskDesk(settings, self.stores, self.answerer, outside)
         self.writes = WriteWatch(WriteProbe(self.stores.db, settings.data_dir).problem)
@@ -109,15 +114,14 @@ class Backend:
 
     def services(self) -> Services:
         """What ``create_app`` needs."""
-        metrics = Metrics(__version__)
         recent = RecentCounts(self.stores.ledger)
-        metrics.registry.register(LedgerCollector(recent, self.stores.catalog, self.stores.tasks))
+        self.metrics.registry.register(LedgerCollector(recent, self.stores.catalog, self.stores.tasks))
         return Services(
             answers=self.answerer,
             brands=BrandDesk(self.settings, self.stores, recent),
             tasks=self.tasks,
             health=HealthDesk(self),
-            metrics=metrics,
+            metrics=self.metrics,
             limits=self.settings.serve,
         )
 
@@ -313,6 +317,7 @@ class HealthDesk:
         checks: dict[str, Check] = {
             "database": self._database,
             "index": self._index,
+            "vectors": self._vectors,
             "reranker": self._reranker,
             "llm": self._llm,
             "cache": self._cache,
@@ -356,6 +361,12 @@ class HealthDesk:
         if damaged := self._backend.reader.damaged:
             return Finding("degraded", "; ".join(f"{brand}: {why}" for brand, why in damaged.items()))
         return Finding()
+
+    async def _vectors(self) -> Finding:
+        store = self._backend.vectors  # what questions met tells enough; asking would start its process
+        if store is None or store.state() == "closed":
+            return Finding()
+        return Finding("degraded", "The vector store failed several times; large brands are searched exactly.")
 
     async def _reranker(self) -> Finding:
         fallback = self._backend.reading.fallback

@@ -2,10 +2,12 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import threading
 import time
 from collections.abc import AsyncIterator, Sequence
 from typing import Literal
 
+import numpy as np
 import pytest
 from answer_parts import CORPUS, FixedIndex
 from pydantic import SecretStr
@@ -14,6 +16,9 @@ from ray_app.answer.answerer import NOTHING_FOUND, Answerer, build_answerer
 from ray_app.answer.rerank import MaxSimReranker
 from ray_app.config import Settings, with_changes
 from ray_app.errors import BadQuestion, NoGeneration, RerankerDown
+from ray_app.index.memory import MemoryVectorStore
+from ray_app.index.publish import collection_name
+from ray_app.index.recall import RecallSampler
 from ray_app.records import Answer, AnswerMode, Question
 from ray_app.testing.fakes import FakeOpenAI, HashEmbedder, Mode
 
@@ -120,6 +125,43 @@ async def test_odd_questions_get_an_answer_or_an_honest_no(answerer: Answerer, t
 async def test_an_unpublished_brand_is_an_error(answerer: Answerer) -> None:
     with pytest.raises(NoGeneration):
         await answerer.answer(Question("how?", brand="nobody"))
+
+
+async def test_recall_is_measured_behind_the_answer_and_its_failure_harms_nobody(
+    index: FixedIndex, embedder: HashEmbedder, settings: Settings, caplog: pytest.LogCaptureFixture
+) -> None:
+    generation, store = index.get("acme"), MemoryVectorStore()
+    store.upsert(collection_name("acme", embedder.model), generation.chunk_ids(), generation.vectors.astype(np.float32))
+    measured, let, done = [], threading.Event(), threading.Event()
+
+    def observe(ratio: float) -> None:
+        assert let.wait(30)  # no answer waits for this
+        measured.append(ratio)
+        done.set()
+        raise ValueError("a metric that fails")
+
+    answerer = build_answerer(
+        index,
+        embedder,
+        with_changes(settings, index={"exact_max_chunks": 0}, retrieval={"candidates": 2}),
+        vectors=store,
+        reranker=(Reranker(), None),
+        sampler=RecallSampler(observe),
+    )
+    assert (await answerer.answer(RESET)).mode is AnswerMode.EXTRACTIVE
+    assert measured == []
+    let.set()
+    assert await asyncio.to_thread(done.wait, 30)
+    assert measured == [1.0]
+    await answerer.close()
+
+
+async def test_the_answers_of_a_brand_are_forgotten(answerer: Answerer, reranker: Reranker) -> None:
+    await answerer.answer(RESET)
+    await answerer.forget("bolt")
+    assert (await answerer.answer(RESET)).cache == "exact"
+    await answerer.forget("acme")
+    assert (await answerer.answer(RESET)).cache is None
 
 
 async def test_the_second_time_it_comes_from_the_cache(answerer: Answerer, reranker: Reranker) -> None:

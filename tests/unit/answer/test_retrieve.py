@@ -23,6 +23,7 @@ from ray_app.index.generation import Generation
 from ray_app.index.keywords import KeywordIndex
 from ray_app.index.memory import MemoryVectorStore
 from ray_app.index.publish import collection_name
+from ray_app.index.recall import RecallSampler
 from ray_app.records import ModelId
 from ray_app.testing.fakes import HashEmbedder
 
@@ -381,6 +382,47 @@ async def test_a_store_that_is_down_is_replaced_by_exact_search(
     got = await Retriever(index, embedder, large, Down()).search(asked("reset router"), opened)
     assert got.dense == exact.dense
     assert got.degraded == ("chroma",)
+
+
+@pytest.mark.parametrize(("held", "degraded"), [(0, ("chroma",)), (1, ())])
+async def test_a_store_that_lacks_much_of_a_brand_is_replaced_by_exact_search(
+    build: Build, embedder: HashEmbedder, large: Settings, held: int, degraded: tuple[str, ...]
+) -> None:
+    generation = build("acme", [chunk("reset the router"), chunk("paper for the printer")])
+    store = MemoryVectorStore()
+    ids, vectors = generation.chunk_ids()[:held], generation.vectors[:held].astype(np.float32)
+    store.upsert(collection_name("acme", embedder.model), ids, vectors)
+    retriever = Retriever(FixedIndex({"acme": generation}), embedder, large, store)
+    got = await retriever.search(asked("reset router"), retriever.open("acme"))
+    assert [h.chunk.text for h in got.dense] == ["reset the router", "paper for the printer"]
+    assert got.degraded == degraded
+
+
+async def test_what_the_store_misses_is_measured_once_the_answer_is_out(
+    build: Build, embedder: HashEmbedder, large: Settings
+) -> None:
+    class Forgetful(MemoryVectorStore):
+        """Never finds the nearest, as an approximate search may."""
+
+        def query(self, collection: str, vector: NDArray[np.float32], k: int) -> list[tuple[str, float]]:
+            return super().query(collection, vector, k + 1)[1:]
+
+    generation = build("acme", [chunk(text) for text in ("reset the router", "paper", "ink", "lime")])
+    store = Forgetful()
+    store.upsert(collection_name("acme", embedder.model), generation.chunk_ids(), generation.vectors.astype(np.float32))
+    measured: list[float] = []
+    retriever = Retriever(
+        FixedIndex({"acme": generation}),
+        embedder,
+        with_changes(large, retrieval={"candidates": 2}),
+        store,
+        sampler=RecallSampler(measured.append, every=2),
+    )
+    first, second = [await retriever.search(asked("reset"), retriever.open("acme")) for _ in range(2)]
+    assert measured == []
+    assert (len(first.afterwards), len(second.afterwards)) == (1, 0)
+    first.afterwards[0]()
+    assert measured == [0.5]
 
 
 @pytest.mark.parametrize("fusion", ["convex", "rrf"])
