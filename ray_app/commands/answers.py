@@ -12,7 +12,7 @@ from ray_app.commands.output import AsJson, emit, note, out, say, settings_for
 if TYPE_CHECKING:
     from ray_app.config import Settings
 
-_API_HINT = "`backline status` shows what is up; where BACKLINE_SERVE__URL is set, it must name the API."
+API_HINT = "`backline status` shows what is up; where BACKLINE_SERVE__URL is set, it must name the API."
 
 Brand = Annotated[str, typer.Option("--brand", "-b", help="Ask one brand only.")]
 
@@ -94,10 +94,10 @@ def _call(settings: Settings, path: str, request: dict[str, Any]) -> dict[str, A
     if settings.serve.url or (head and head.complete):
         try:
             with httpx.Client(base_url=settings.api_url, timeout=settings.serve.answer_timeout_s + 5) as client:
-                return _checked(client.post(path, json=request))
+                return checked(client.post(path, json=request))
         except (httpx.HTTPError, httpx.InvalidURL) as error:
             raise ClusterUnavailable(
-                f"The API at {settings.api_url} does not answer ({type(error).__name__}).", hint=_API_HINT
+                f"The API at {settings.api_url} does not answer ({type(error).__name__}).", hint=API_HINT
             ) from error
     note("Backline is not up; answering in this process (loading the model takes a few seconds).")
     return asyncio.run(_in_process(settings, path, request))
@@ -112,12 +112,12 @@ async def _in_process(settings: Settings, path: str, request: dict[str, Any]) ->
     try:
         transport = httpx.ASGITransport(app=app)
         async with httpx.AsyncClient(transport=transport, base_url="http://backline") as client:
-            return _checked(await client.post(path, json=request))
+            return checked(await client.post(path, json=request))
     finally:
         await close()
 
 
-def _checked(response: Any) -> dict[str, Any]:
+def checked(response: Any) -> dict[str, Any]:
     """The body of a good response. Raises InputError or AnswerError with the words of the API.
 
     What is no JSON comes from something that stands before the API, or in its place: ClusterUnavailable.
@@ -130,7 +130,7 @@ def _checked(response: Any) -> dict[str, Any]:
         body = None
     if not isinstance(body, dict):
         raise ClusterUnavailable(
-            f"{response.url} answered {response.status_code}, and not as Backline answers.", hint=_API_HINT
+            f"{response.url} answered {response.status_code}, and not as Backline answers.", hint=API_HINT
         )
     if response.is_success:
         return body

@@ -71,11 +71,11 @@ def why(
     """Tell the story of one URL: how it was found, what happened to it, and why."""
     from ray_app.index.coverage import explain
     from ray_app.index.depot import open_depot
-    from ray_app.ingest.urls import normalise
+    from ray_app.ingest.handed import spelled
     from ray_app.store.stores import stores
 
     settings = settings_for()
-    wanted = normalise(url)
+    wanted = spelled(url)
     with stores(settings) as opened:
         told = explain(opened, open_depot(settings), wanted, brand)
     if not told:

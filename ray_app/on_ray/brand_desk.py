@@ -12,7 +12,7 @@ from ray_app.api.ports import BrandInfo
 from ray_app.config import Settings
 from ray_app.index.coverage import Coverage, coverage, explain
 from ray_app.index.depot import open_depot
-from ray_app.ingest.urls import normalise
+from ray_app.ingest.handed import spelled
 from ray_app.on_ray.targets import known
 from ray_app.store.recent import Counts, RecentCounts
 from ray_app.store.stores import Stores
@@ -37,7 +37,7 @@ class BrandDesk:
 
     async def why(self, brand: str, url: str) -> Mapping[str, Any] | None:
         """See api.ports.BrandService."""
-        return await asyncio.to_thread(self._why, brand, normalise(url))
+        return await asyncio.to_thread(self._why, brand, spelled(url))
 
     def _coverage(self, brand: str) -> Coverage:
         self._stores.catalog.brand(brand)

@@ -28,6 +28,7 @@ from ray_app.errors import (
     LeaseLost,
     StoreError,
 )
+from ray_app.index.chroma import ChromaStore
 from ray_app.index.embedder import load_embedder
 from ray_app.index.ports import Embedder, VectorStore
 from ray_app.ingest.brands import SLUG, make_brand
@@ -170,7 +171,7 @@ class Indexer:
     def _index(self, brand: str, tasks: Sequence[str]) -> EmbedReport:
         with Lease(self._stores.ledger, brand, label=NAME, ttl_s=self._settings.crawl.lease_s) as lease:
             for task_id in tasks:
-                self._note(task_id, state=TaskState.RUNNING)
+                self._note(task_id, state=TaskState.RUNNING, result={})
             return BrandIndexer(self._settings, self._stores, self._embed, self._vectors).index(brand, lease)
 
     def _embed(self, order: EmbedOrder) -> Mapping[str, int]:
@@ -232,6 +233,34 @@ def store_document(settings: Settings, stores: Stores, brand: str, given: Handed
     if brand not in stores.catalog.brands():
         stores.catalog.save_brand(brand, {})
     return receipt
+
+
+def publish_here(settings: Settings, stores: Stores, brand: str, wait_s: float) -> EmbedReport:
+    """Publish a brand of which a few documents changed in this process, without Ray; loads the model.
+
+    ``wait_s``: how long to wait for another run on the brand. Raises TooMany, LeaseHeld, and what BrandIndexer raises.
+    """
+
+    def embed(order: EmbedOrder) -> Mapping[str, int]:
+        if len(order.documents) > MAX_DOCUMENTS:
+            raise TooMany
+        return embed_here(settings, order, load_embedder(settings.embedding))
+
+    with Lease(stores.ledger, brand, label="embed", ttl_s=settings.crawl.lease_s, wait_s=wait_s) as lease:
+        return BrandIndexer(settings, stores, embed, _vectors_here(settings, stores, brand)).index(brand, lease)
+
+
+def _vectors_here(settings: Settings, stores: Stores, brand: str) -> VectorStore | None:
+    """The vector store, if the brand is searched through it; the next publish with Ray fills in the others.
+
+    The embedded one may be opened here, for no Backline runs that would own it.
+    """
+    sizes = [row.chunks for row in stores.catalog.generations(brand)]
+    if not settings.chroma.fill or max(sizes, default=0) <= settings.index.exact_max_chunks:
+        return None
+    if settings.chroma.host:
+        return ChromaStore(host=settings.chroma.host, port=settings.chroma.port)
+    return ChromaStore(path=settings.data_dir / "chroma")
 
 
 def embed_here(settings: Settings, order: EmbedOrder, embedder: Embedder) -> Mapping[str, int]:
