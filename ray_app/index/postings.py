@@ -6,8 +6,7 @@ file and some 20 bytes a document; the vocabulary of a run is held while it is w
 
 The model is rank-bm25's BM25Okapi, whose formulas stand here over arrays: its `_calc_idf` wants a dictionary of the
 whole vocabulary. What does not depend on the question is computed per posting (the idea of bm25s,
-https://arxiv.org/abs/2407.03618), but without the idf, so that the peak of a term stays comparable and an idf below
-zero can be raised when it is searched.
+https://arxiv.org/abs/2407.03618), but without the idf, so that one below zero can be raised when it is searched.
 """
 
 from __future__ import annotations
@@ -37,7 +36,7 @@ HEAD_BYTES = 8  # of a term, as a big-endian number: what a lookup searches befo
 EPSILON = 0.25  # rank-bm25's: share of the average idf that a term held by over half of the documents gets
 
 RUN_FILES = ("terms", "term_offsets", "offsets", "postings", "counts", "lengths")
-FILES = (*RUN_FILES, "heads", "saturation", "peak", "idf", "shape")  # of a keyword index, each FILE.npy
+FILES = (*RUN_FILES, "heads", "saturation", "idf", "shape")  # of a keyword index, each FILE.npy
 
 Fold = Callable[[str], str]
 
@@ -166,9 +165,9 @@ class RunWriter:
         self._batch, self._rows = _Batch(self._fold), 0
 
 
-def run_of(documents: Iterable[list[str]], fold: Fold | None = None) -> Run:
+def run_of(documents: Iterable[list[str]], *, stemming: bool = False) -> Run:
     """One run of all ``documents``, in memory."""
-    batch, rest = _Batch(fold), iter(documents)
+    batch, rest = _Batch(stemmer() if stemming else None), iter(documents)
     while some := list(islice(rest, BATCH)):
         batch.add(some)
     return batch.run()
@@ -215,7 +214,6 @@ def merged(runs: Sequence[tuple[Run, Rows32]], size: int, k1: float, b: float) -
         occurs += norm[block["postings"]]
         saturation /= occurs
         block["saturation"] = saturation.astype(np.float32)
-        block["peak"] = np.maximum.reduceat(block["saturation"], starts(frequencies[-1])[:-1])
         yield block
     frequency = np.concatenate(frequencies)
     yield {
@@ -235,7 +233,7 @@ def _stemmed(runs: Sequence[tuple[Run, Rows32]]) -> bool:
 
 def _empty(counted: np.dtype[Any]) -> Block:
     """The columns before the first term."""
-    types = {"terms": np.uint8, "heads": np.uint64, "postings": np.int32, "saturation": np.float32, "peak": np.float32}
+    types = {"terms": np.uint8, "heads": np.uint64, "postings": np.int32, "saturation": np.float32}
     nothing: Block = {name: np.empty(0, dtype) for name, dtype in types.items()}
     return {**nothing, "counts": np.empty(0, counted), "term_offsets": np.zeros(1, np.int64)}
 
@@ -347,7 +345,7 @@ def _in_order(
     if not sort:
         return parts[0]
     term, row, count = (np.concatenate([part[i] for part in parts]) for i in range(3))
-    order = np.argsort(term << 32 | row)
+    order = np.argsort(term << 32 | row, kind="stable")  # merges what is sorted in pieces
     return term[order], row[order], count[order]
 
 

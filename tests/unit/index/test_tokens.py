@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ray_app.index.tokens import LONGEST_TOKEN, tokenise
+from ray_app.index.tokens import LONGEST_TOKEN, stemmer, tokenise, tokeniser_version
 
 
 @pytest.mark.parametrize(
@@ -61,6 +61,49 @@ def test_words(text: str, tokens: list[str]) -> None:
 )
 def test_spellings_that_mean_the_same(text: str, same_as: str) -> None:
     assert tokenise(text) == tokenise(same_as) != []
+
+
+@pytest.mark.parametrize(
+    ("text", "tokens"),
+    [
+        ("הגדרות", ["הגדרות", "גדרות"]),  # not a prefix, but that cannot be seen
+        ("להגדרות", ["להגדרות", "הגדרות"]),
+        ("שבהגדרות", ["שבהגדרות", "בהגדרות", "הגדרות"]),
+        ("והמסך", ["והמסך", "המסך", "מסך"]),
+        ("בית", ["בית"]),  # too short to have one
+        ("ושם", ["ושם"]),
+        ("איפוס", ["איפוס"]),
+        ("הMC-707", ["הmc-707", "הmc", "707"]),
+        ("בית־הספר", ["בית-הספר", "בית", "הספר", "ספר"]),
+    ],
+)
+def test_hebrew_words_are_also_found_without_their_prefix(text: str, tokens: list[str]) -> None:
+    assert tokenise(text) == tokens
+
+
+@pytest.mark.parametrize(
+    ("text", "tokens"),
+    [
+        ("Werkseinstellungen zurücksetzen", ["werkseinstellungen", "zurücksetzen"]),
+        ("GRÖẞE groesse", ["grösse", "groesse"]),
+        ("Zurücksetzen", ["zurücksetzen"]),
+        ("E-Mail-Adresse", ["e-mail-adresse", "e", "mail", "adresse"]),
+        ("Ein-/Ausschalter", ["ein", "ausschalter"]),
+    ],
+)
+def test_german_words_are_not_broken(text: str, tokens: list[str]) -> None:
+    assert tokenise(text) == tokens
+
+
+def test_the_version_tells_whether_words_were_stemmed() -> None:
+    assert len({"1", tokeniser_version(False), tokeniser_version(True)}) == 3
+
+
+def test_only_english_looking_tokens_are_stemmed() -> None:
+    stem = stemmer()
+    assert [stem(t) for t in ("settings", "resetting", "mc-707s", "v2s", "größen", "הגדרות")] == [
+        "set", "reset", "mc-707s", "v2s", "größen", "הגדרות",
+    ]  # fmt: skip
 
 
 @pytest.mark.parametrize(
