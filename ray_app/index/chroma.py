@@ -67,6 +67,7 @@ class ChromaStore:
         self._client: Any = None
         self._closed = False
         self._connecting = threading.Lock()
+        self._trying = threading.Lock()
         if path is not None:
             try:
                 with self._chroma():  # what cannot be opened shows at the start
@@ -208,7 +209,7 @@ class ChromaStore:
 
     def _begin(self, first: str) -> bool:
         """Whether this is the first such call of this process: it is what meets damage, and one is enough to note."""
-        with self._connecting:
+        with self._trying:
             begun = first not in self._tried
             self._tried.add(first)
             return begun
@@ -245,12 +246,16 @@ class ChromaStore:
             raise VectorStoreDown(f"What answers at {self._address[0]} is no Chroma: {error!r}"[:300]) from error
 
     def _connect(self) -> Any:
-        with self._connecting:
+        if not self._connecting.acquire(timeout=QUERY_TIMEOUT_S):  # many at once do not wait one after the other
+            raise VectorStoreDown("Chroma does not answer: somebody else still tries to connect.")
+        try:
             if self._closed:
                 raise VectorStoreDown("The vector store was closed.")
             if self._client is None:
                 self._client = _mended(self._path) if self._path else _server(*self._address)
             return self._client
+        finally:
+            self._connecting.release()
 
     def _reopen(self, reason: str) -> None:
         """Begin again with an empty database."""
@@ -307,7 +312,7 @@ def _server(host: str, port: int) -> Any:
     made: SimpleQueue[Any] = SimpleQueue()
     threading.Thread(target=_make_client, args=(host, port, made), daemon=True).start()
     try:
-        client = made.get(timeout=QUERY_TIMEOUT_S + 1)  # it asks twice
+        client = made.get(timeout=QUERY_TIMEOUT_S)
     except Empty:
         raise VectorStoreDown("Chroma does not answer: it took too long to connect.") from None
     if isinstance(client, Exception):

@@ -11,6 +11,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -208,6 +209,19 @@ class TestChromaServer:
             store = ChromaStore(host="127.0.0.1", port=silent.getsockname()[1])
             with pytest.raises(VectorStoreDown):
                 store.count(COLLECTION)
+
+    def test_many_who_ask_a_silent_server_do_not_wait_in_line(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr("ray_app.index.chroma.QUERY_TIMEOUT_S", 0.2)
+
+        def ask(store: ChromaStore) -> str:
+            with pytest.raises(VectorStoreDown) as caught:
+                store.count(COLLECTION)
+            return str(caught.value)
+
+        with socket.create_server(("127.0.0.1", 0), backlog=50) as silent, ThreadPoolExecutor(20) as pool:
+            store = ChromaStore(host="127.0.0.1", port=silent.getsockname()[1])
+            said = list(pool.map(ask, [store] * 20))
+        assert any("somebody else" in words for words in said)
 
     def test_its_calls_have_a_timeout(self, server: int, monkeypatch: pytest.MonkeyPatch) -> None:
         store = ChromaStore(host="127.0.0.1", port=server)
