@@ -46,7 +46,8 @@ class ChunkWriter:
         if not isinstance(rows, pa.Table):
             rows = pa.Table.from_pylist([asdict(c) for c in rows], schema=SCHEMA)
         for batch in rows.select(SCHEMA.names).combine_chunks().to_batches():
-            self._writer.write_batch(batch)
+            # Arrow writes a slice with the texts of the rows that follow it, which may have been forgotten on request.
+            self._writer.write_batch(batch.take(pa.array(np.arange(batch.num_rows))))
 
     def __enter__(self) -> ChunkWriter:
         return self

@@ -16,7 +16,7 @@ import orjson
 from ray_app.config import Settings, load
 from ray_app.errors import BacklineError, InputError
 from ray_app.observe.log import configure, get_logger
-from ray_app.on_ray import maintenance
+from ray_app.on_ray import custody, maintenance
 from ray_app.on_ray.gates import publish_gate
 from ray_app.on_ray.pipeline import BrandResult, Pipeline, Steps
 from ray_app.on_ray.session import connect
@@ -80,6 +80,9 @@ def _parser(job: str) -> argparse.ArgumentParser:
         parser.add_argument(
             "--wait", type=float, default=0.0, metavar="S", help="wait so long for another run on the brand to end"
         )
+    if job == "backup":
+        parser.add_argument("file", help="where it goes; %%Y, %%m and %%d in its name stand for the day")
+        parser.add_argument("--all-generations", action="store_true", help="not only the live ones")
     if job in ("scrape", "ingest"):
         parser.add_argument(
             "--url",
@@ -147,6 +150,7 @@ _JOBS: dict[str, Callable[[Settings, Stores, argparse.Namespace], dict[str, Any]
     "scrape": scrape,
     "embed": embed,
     "ingest": ingest,
+    "backup": custody.backup,
     "cleanup": _maintain(maintenance.cleanup),
     "health_check": _maintain(maintenance.health_check),
     "retention": _maintain(maintenance.retention),

@@ -16,6 +16,7 @@ from ray_app.index.generation import Generation
 from ray_app.index.layout import generation_path
 from ray_app.index.publish import align, collect
 from ray_app.observe.log import get_logger
+from ray_app.on_ray.custody import sweep
 from ray_app.on_ray.vector_owner import vector_store
 from ray_app.store.lease import Lease
 from ray_app.store.stores import Stores
@@ -29,7 +30,7 @@ RETENTION_S = 30 * 86_400.0
 
 
 def cleanup(settings: Settings, opened: Stores) -> dict[str, Any]:
-    """Remove page parts, staged vectors and generations that nothing points to."""
+    """Remove page parts, staged vectors and generations that nothing points to, and what came late of the forgotten."""
     now = time.time()
     removed = {"page_parts": 0, "staged": 0, "generations": 0}
     for brand in opened.catalog.brands():
@@ -37,6 +38,7 @@ def cleanup(settings: Settings, opened: Stores) -> dict[str, Any]:
         kept = {row.generation for row in opened.catalog.generations(brand)}
         removed["generations"] += len(collect(opened.catalog, open_depot(settings), brand, kept, now))
         removed["staged"] += _remove_staged(settings, opened, brand, now)
+    removed["forgotten"] = sweep(settings, opened)
     log.info("cleanup_done", **removed)
     return {"removed": removed}
 

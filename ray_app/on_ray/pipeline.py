@@ -122,7 +122,7 @@ class Pipeline:
         """One brand under one lease. Raises BacklineError."""
         name, ttl_s = order.config.name, self._settings.crawl.lease_s
         with Lease(self._stores.ledger, name, label="ingest", ttl_s=ttl_s, wait_s=steps.wait_s) as lease:
-            remember(self._stores.catalog, order)
+            remember(self._stores.catalog, order, lease.fence)
             crawl = self._crawl(order, lease, steps) if steps.crawl else None
             embed = self.embed(name, lease, steps) if steps.embed else None
         return BrandResult(name, crawl, embed, crawl.silence if crawl else "")

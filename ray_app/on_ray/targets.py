@@ -13,6 +13,7 @@ from ray_app.ingest.brands import BrandConfig, Scope, load_brands, make_brand, o
 from ray_app.ingest.urls import normalise
 from ray_app.records import REASONS
 from ray_app.store.catalog import Catalog
+from ray_app.store.tombstones import gone_error
 
 # Rows that Backline 0.1 saved hold every field, these with what held for the run that wrote them.
 _OF_A_RUN = ("max_pages", "max_depth", "rate", "user_agent")
@@ -49,6 +50,7 @@ class Order:
     own: Mapping[str, Any]  # what the brand says itself, as JSON
     configured: bool = False  # brands.yaml says so
     also: tuple[str, ...] = ()  # URLs that this run looks at beside the start URLs
+    receipt: str = ""  # of the brand's tombstone when this run was planned; "": there was none
 
     @classmethod
     def of(cls, config: BrandConfig) -> Order:
@@ -63,16 +65,21 @@ def configured(settings: Settings) -> dict[str, BrandConfig]:
 
 
 def known(settings: Settings, catalog: Catalog) -> dict[str, BrandConfig]:
-    """Every brand by name: those once crawled, with brands.yaml on top."""
+    """Every brand by name: those once crawled, with brands.yaml on top. Without what was forgotten on request."""
     saved = {
-        name: make_brand(name, _saved(catalog, name), settings.crawl, "saved configuration, ")
+        name: make_brand(name, _saved(catalog, name), settings.crawl, "saved configuration, ", site=False)
         for name in catalog.brands()
     }
-    return saved | configured(settings)
+    gone = catalog.forgotten().keys() - saved.keys()
+    return {name: brand for name, brand in (saved | configured(settings)).items() if name not in gone}
 
 
 def resolve(settings: Settings, catalog: Catalog, target: Target) -> Order:
-    """One brand with what the caller says about it. Raises UnknownBrand, ConfigError, InputError."""
+    """One brand with what the caller says about it. Raises UnknownBrand, ConfigError, InputError.
+
+    A brand that was forgotten on request begins anew with ``target.urls``, but not while brands.yaml lists it: a
+    schedule that runs every night must not bring back what somebody asked to forget.
+    """
     return resolve_all(settings, catalog, [target])[0]
 
 
@@ -80,27 +87,42 @@ def resolve_all(settings: Settings, catalog: Catalog, targets: Sequence[Target])
     """See ``resolve``."""
     path = _file(settings)
     in_file = read_brands(path) if path else {}
-    saved = frozenset(catalog.brands())
+    receipts, saved = catalog.forgotten(), frozenset(catalog.brands())
     orders = []
     for target in targets:
+        gone = target.brand in receipts and target.brand not in saved
+        if gone and target.brand in in_file:
+            raise _forgotten_but_listed(target.brand, path)
+        if gone and not target.urls:
+            raise gone_error(target.brand)
         if target.brand in in_file:
             own = own_fields(target.brand, in_file[target.brand], f"{path}: ")
             orders.append(_known(settings, target, own, configured=True))
-        elif target.brand in saved:
+        elif target.brand in saved and not (target.urls and not _saved(catalog, target.brand).get("start_urls")):
             orders.append(_known(settings, target, _saved(catalog, target.brand), configured=False))
         else:
             orders.append(_new(settings, target))
-    return orders
+    return [replace(order, receipt=receipts.get(order.config.name, "")) for order in orders]
 
 
-def remember(catalog: Catalog, order: Order) -> None:
+def _forgotten_but_listed(brand: str, path: Path | None) -> InputError:
+    return InputError(
+        f"The brand {brand} was forgotten on request, and {path} still lists it.",
+        hint=f"Take it out of the file, or let it in again: `backline forget --lift --brand {brand}`.",
+    )
+
+
+def remember(catalog: Catalog, order: Order, fence: int | None = None) -> None:
     """Keep what the brand says itself, for commands that only name it. Call this under the brand's lease.
+
+    Raises LeaseLost when the brand was forgotten since the order was made.
 
     What was said of it for one run is not kept, nor is what settings say, which holds while they say it. A brand that
     is known already stays as it is unless brands.yaml says otherwise.
     """
-    if order.configured or order.config.name not in catalog.brands():
-        catalog.save_brand(order.config.name, order.own)
+    name = order.config.name
+    if order.configured or name not in catalog.brands() or not catalog.brand(name).get("start_urls"):
+        catalog.save_brand(order.config.name, order.own, fence, order.receipt)
 
 
 def _new(settings: Settings, target: Target) -> Order:
@@ -114,7 +136,8 @@ def _new(settings: Settings, target: Target) -> Order:
 
 def _known(settings: Settings, target: Target, own: Mapping[str, Any], *, configured: bool) -> Order:
     hosts = (*own.get("allow_hosts", ()), *target.allow_hosts)
-    config = make_brand(target.brand, {**own, **target.limits(), "allow_hosts": hosts}, settings.crawl)
+    fields = {**own, **target.limits(), "allow_hosts": hosts}
+    config = make_brand(target.brand, fields, settings.crawl, site=configured)
     return Order(config, own, configured, _also(config, target.urls, settings))
 
 

@@ -19,7 +19,7 @@ MAX_CHUNK_BYTES = 256 * 2**20  # one row over CHUNK_BYTES makes a longer one; be
 ROWS = 1_000  # read from the database, or written to it, at once
 
 # In the order in which they are written back: what others refer to first. ``layout`` is the database's own.
-TABLES: Mapping[str, Table] = {table.name: table for table in metadata.sorted_tables if table is not layout}
+TABLES: Mapping[str, Table] = {str(table.name): table for table in metadata.sorted_tables if table is not layout}
 Row = dict[str, Any]
 
 

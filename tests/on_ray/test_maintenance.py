@@ -79,7 +79,12 @@ def test_parts_and_generations_that_nothing_points_to_are_removed_when_they_are_
         path.write_bytes(b"x")
     os.utime(old, (LONG_AGO, LONG_AGO))
     aged(half, time.time() - 8 * 86_400)
-    assert cleanup(settings, stores)["removed"] == {"page_parts": 1, "staged": 0, "generations": 1}
+    assert cleanup(settings, stores)["removed"] == {
+        "page_parts": 1,
+        "staged": 0,
+        "generations": 1,
+        "forgotten": 0,
+    }
     assert not old.exists()
     assert young.exists()
     assert not half.exists()
