@@ -238,7 +238,8 @@ def store_document(settings: Settings, stores: Stores, brand: str, given: Handed
 def publish_here(settings: Settings, stores: Stores, brand: str, wait_s: float) -> EmbedReport:
     """Publish a brand of which a few documents changed in this process, without Ray; loads the model.
 
-    ``wait_s``: how long to wait for another run on the brand. Raises TooMany, LeaseHeld, and what BrandIndexer raises.
+    ``wait_s``: how long to wait for another run on the brand. Raises TooMany, LeaseHeld, StoreError when the disk
+    refuses, and what else BrandIndexer raises.
     """
 
     def embed(order: EmbedOrder) -> Mapping[str, int]:
@@ -246,8 +247,12 @@ def publish_here(settings: Settings, stores: Stores, brand: str, wait_s: float) 
             raise TooMany
         return embed_here(settings, order, load_embedder(settings.embedding))
 
-    with Lease(stores.ledger, brand, label="embed", ttl_s=settings.crawl.lease_s, wait_s=wait_s) as lease:
-        return BrandIndexer(settings, stores, embed, _vectors_here(settings, stores, brand)).index(brand, lease)
+    indexer = BrandIndexer(settings, stores, embed, _vectors_here(settings, stores, brand))
+    try:
+        with Lease(stores.ledger, brand, label="embed", ttl_s=settings.crawl.lease_s, wait_s=wait_s) as lease:
+            return indexer.index(brand, lease)
+    except OSError as error:
+        raise out_of_order(error) from error
 
 
 def _vectors_here(settings: Settings, stores: Stores, brand: str) -> VectorStore | None:

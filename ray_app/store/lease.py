@@ -60,7 +60,10 @@ class Lease:
     ) -> None:
         self._over.set()
         self._thread.join()
-        self._ledger.release(self._brand, self.fence)
+        try:
+            self._ledger.release(self._brand, self.fence)
+        except StoreUnavailable as problem:  # it frees itself; what the block did or raised is what counts
+            log.warning("lease_not_released", brand=self._brand, free_in_s=self._ttl_s, error=str(problem))
 
     def check(self) -> None:
         """Raises LeaseLost when another run has taken the brand over."""
