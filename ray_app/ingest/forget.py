@@ -96,14 +96,17 @@ class Forgetter:
         known = {row.brand for row in self._stores.ledger.find(key)}
         return sorted(known | {stone.brand for stone in self._tombstones.all(url=key)})
 
-    def forget(self, brand: str, url: str = "") -> Receipt:
+    def forget(self, brand: str, url: str = "", on_start: Callable[[Receipt], None] = lambda _: None) -> Receipt:
         """Forget a URL of a brand, or with "" all of the brand. Run it again when it was cut short or incomplete.
+
+        ``on_start`` is shown the receipt of earlier runs before anything is done.
 
         Raises UnknownBrand when nothing was ever known of the brand, BadUrl, StoreUnavailable; LeaseHeld when another
         forgetting of the brand goes on for long.
         """
         stone = self._bury(brand, key_of(url) if url else "")
         receipt = self._receipts.of(stone)
+        on_start(receipt)
         receipt.runs, receipt.problems, receipt.finished_at = receipt.runs + 1, [], 0.0
         receipt.remains = self._remains()
         self._receipts.save(receipt)

@@ -113,6 +113,8 @@ class Restore:
         data is here and it is not to be replaced, or the disk refuses; InputError when the file is no whole backup.
         """
         started = time.monotonic()
+        if not path.is_file():
+            raise InputError(f"There is no file {path}.")
         self._refuse_to_replace(force=force)
         known = [read_receipt(receipt).tombstone() for receipt in receipts]
         try:

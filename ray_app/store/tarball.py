@@ -130,8 +130,8 @@ def _split(name: str) -> tuple[bytes, bytes]:
     raw = name.encode()
     if len(raw) <= _NAME_BYTES:
         return b"", raw
-    at = raw.index(b"/", len(raw) - _NAME_BYTES - 1)
-    if at > _PREFIX_BYTES:
+    at = raw.find(b"/", len(raw) - _NAME_BYTES - 1)
+    if not 0 < at <= _PREFIX_BYTES:
         raise ValueError(f"{name!r} is too long for an archive")
     return raw[:at], raw[at + 1 :]
 

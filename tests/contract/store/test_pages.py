@@ -149,3 +149,27 @@ def test_orphans_are_collected_when_they_are_old_enough(store: PageStore, tmp_pa
     assert (folder / "README").exists()
     assert store.collect("never-crawled", set(), now=1.0, min_age_s=0.0) == 0
     assert store.parts("never-crawled") == []
+
+
+def test_of_a_forgotten_url_no_text_is_taken(store: PageStore) -> None:
+    one, two = _document(1), _document(2)
+    store.graves("acme").add([one.url])
+    part = store.write_part("acme", [one, two])
+    found = store.read("acme", [PageRef(part, 0), PageRef(part, 1)])
+    assert (found[0].url, found[0].title, found[0].sections, found[0].content_hash) == (one.url, "", (), "")
+    assert found[1] == two
+    assert store.parts("acme") == [part]  # the one with the text is gone
+    store.graves("acme").remove(one.url)
+    assert store.read("acme", [PageRef(store.write_part("acme", [one]), 0)]) == [one]
+
+
+def test_a_part_without_some_of_its_rows(store: PageStore) -> None:
+    documents = [_document(n) for n in range(4)]
+    part = store.write_part("acme", documents)
+    assert store.holding("acme", {documents[1].url, documents[3].url}).rows == {part: {1, 3}}
+    new, moved = store.without("acme", part, {1, 3})
+    assert moved == {0: 0, 2: 1}
+    assert store.read("acme", [PageRef(new, 0), PageRef(new, 1)]) == [documents[0], documents[2]]
+    assert store.without("acme", new, {0, 1})[0] == ""
+    store.remove("acme", part)
+    assert store.parts("acme") == [new]
