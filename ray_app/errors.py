@@ -18,6 +18,7 @@ BacklineError
 │   ├── ChecksumMismatch     a file is not what its manifest says
 │   ├── ModelMismatch        vectors of different models would be mixed
 │   ├── BadVector            NaN, infinite or zero vectors
+│   ├── TokenizerFailed      the embedding model's tokenizer raised on a text
 │   ├── PublishRefused       a generation's own evaluation fell
 │   ├── VectorStoreLocked    a second process tried to open Chroma
 │   └── VectorStoreDown      (retry)
@@ -160,6 +161,12 @@ class BadVector(IndexingError):
     """The embedding model returned NaN, infinite or zero vectors."""
 
     kind = "bad-vector"
+
+
+class TokenizerFailed(IndexingError):
+    """The embedding model's tokenizer failed on a text."""
+
+    kind = "tokenizer-failed"
 
 
 class PublishRefused(IndexingError):

