@@ -277,7 +277,9 @@ class Forgetter:
     def _remains(self) -> list[str]:
         """What stays whatever this does, for the person who asked."""
         hours = self._settings.cache.ttl_s / 3600
+        chroma = "Chroma's own files: they may keep the numbers of removed chunks, never texts, until they are made anew"
         return [
+            *([chroma] if self._reach.vectors is not None else []),
             f"answers in the memory of running replicas: nobody is given them any more; gone after {hours:g} h at most",
             "log files: they name URLs, never texts; they go with your own rotation",
             "backups made before: a restore leaves out what was forgotten, but the files themselves hold it",
