@@ -14,7 +14,6 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-import pyarrow as pa
 import ray
 from ray.exceptions import GetTimeoutError, RayActorError, RayTaskError
 
@@ -34,7 +33,7 @@ from ray_app.index.ports import Embedder, VectorStore
 from ray_app.ingest.brands import SLUG, make_brand
 from ray_app.ingest.handed import Handed, Receipt, hand_over
 from ray_app.ingest.indexing import BrandIndexer, EmbedReport
-from ray_app.ingest.stages import ChunkStage, EmbedOrder, EmbedStage
+from ray_app.ingest.stages import EmbedOrder, embed_here
 from ray_app.observe.log import configure, get_logger
 from ray_app.on_ray.job_board import RemoteJobBoard
 from ray_app.on_ray.pipeline import BrandResult, out_of_order
@@ -266,17 +265,6 @@ def _vectors_here(settings: Settings, stores: Stores, brand: str) -> VectorStore
     if settings.chroma.host:
         return ChromaStore(host=settings.chroma.host, port=settings.chroma.port)
     return ChromaStore(path=settings.data_dir / "chroma")
-
-
-def embed_here(settings: Settings, order: EmbedOrder, embedder: Embedder) -> Mapping[str, int]:
-    """Cut and embed an order in this process; for a handful of documents."""
-    pages = settings.data_dir / "pages"
-    chunk = ChunkStage(pages, order.brand, embedder, settings.embedding, order.model)
-    embed = EmbedStage(embedder, order.staging.known(order.run))
-    for document in order.documents:
-        rows = pa.Table.from_pylist([{"part": document.page.part, "row": document.page.row}])
-        order.staging.write(order.run, embed(chunk(rows)))
-    return {}
 
 
 def _is_open(task: Task) -> bool:

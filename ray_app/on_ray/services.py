@@ -181,10 +181,16 @@ class TaskDesk:
             receipt = self._documents.hand_over(payload["brand"], _handed(payload["document"]))
             payload = {"brand": payload["brand"], "document": asdict(receipt)}
         else:
+            if self._crawl_is_ahead(payload["brand"]):
+                return self._submit_job("embed", payload)
             resolve(self._settings, self._stores.catalog, Target(payload["brand"]))
         task_id = self._stores.tasks.create("embed", payload, time.time())
         self._push(self._documents, task_id)
         return self._present(task_id)
+
+    def _crawl_is_ahead(self, brand: str) -> bool:
+        """Whether a crawl was asked for that has not ended: a job starts after its job, the indexer would before."""
+        return any(task.payload.get("brand") == brand for task in self._stores.tasks.unfinished("scrape"))
 
     def _push(self, documents: DocumentDesk, task_id: str) -> None:
         """The task lies in SQL, where the indexer finds it when it comes back."""

@@ -16,8 +16,9 @@ from ray_app.index.layout import generation_path
 from ray_app.ingest import indexing
 from ray_app.ingest.handed import Handed, Receipt
 from ray_app.ingest.indexing import BrandIndexer
+from ray_app.ingest.stages import embed_here
 from ray_app.on_ray import indexer as module
-from ray_app.on_ray.indexer import Indexer, embed_here
+from ray_app.on_ray.indexer import Indexer
 from ray_app.on_ray.targets import known
 from ray_app.records import TaskState
 from ray_app.store.lease import Lease
