@@ -136,7 +136,7 @@ class IndexSettings(Section):
     )
     keep_generations: int = Field(3, ge=1, description="generations kept of one brand, the live one included")
     exact_max_chunks: int = Field(
-        100_000, ge=0, description="brands up to this size are searched exactly, larger ones through Chroma"
+        200_000, ge=0, description="brands up to this size are searched exactly, larger ones through Chroma"
     )
     bm25_k1: float = Field(1.2, gt=0, description="term saturation of BM25")
     bm25_b: float = Field(0.75, ge=0, le=1, description="length normalisation of BM25")
