@@ -99,6 +99,19 @@ class Publisher:
         log.info("generation_live", brand=brand, chunks=len(built), **_fields(done))
         return done
 
+    def tidy(self, brand: str, now: float) -> Published | None:
+        """Collect what no kept generation needs, and bring the vector store in line, asked for every id.
+
+        Nothing is switched; None for a brand of which nothing is published. Call it under the brand's lease.
+        """
+        live = self._catalog.live(brand)
+        if live is None:
+            return None
+        kept = self._kept(brand, live)
+        done = self._align(brand, self._open(brand, kept), ())
+        removed = collect(self._catalog, self._depot, brand, kept, now)
+        return Published(live, done.upserted, done.deleted, tuple(removed), done.problem)
+
     def _kept(self, brand: str, live: str) -> set[str]:
         """The live generation and the newest others that were published once."""
         there = set(self._depot.names(brand))

@@ -80,23 +80,27 @@ class BrandIndexer:
         self._depot = open_depot(settings)
         self._publisher = Publisher(stores.catalog, self._depot, vectors, settings.index)
 
-    def index(self, brand: str, lease: Lease, *, force: bool = False, again: bool = False) -> EmbedReport:
+    def index(
+        self, brand: str, lease: Lease, *, force: bool = False, again: bool = False, embed_anew: bool = False
+    ) -> EmbedReport:
         """Build and publish under ``lease``. Nothing is built when nothing changed, unless ``again`` or ``force``.
 
-        ``again`` cuts and tokenises every document anew; vectors are reused all the same. ``force`` publishes what
-        the gate refuses, and ends the hold of a rollback. Raises PublishRefused, IndexingError, BadVector, LeaseLost,
+        ``again`` cuts and tokenises every document anew; vectors are reused all the same, unless ``embed_anew`` has
+        them computed, too, whatever is staged. ``force`` publishes what the gate refuses, and ends the hold of a
+        rollback. Raises PublishRefused, IndexingError, BadVector, LeaseLost,
         StoreError, OSError. Whatever is raised, the live generation stays, and what was embedded is not lost.
         """
         started = time.monotonic()
         self._stores.ledger.consolidate(brand, lease.fence)  # a crawl that was killed has not come to it
-        work = self._work(brand, again=again)
+        again = again or embed_anew
+        work = self._work(brand, again=again, embed_anew=embed_anew)
         if work.live is not None and not force and self._stores.catalog.held(brand):
             return work.stays("held", time.monotonic() - started)
         if work.live is not None and not again and work.is_live():
             return work.stays("unchanged", time.monotonic() - started)
         return self._build(work, lease, started, force=force)
 
-    def _work(self, brand: str, *, again: bool) -> _Work:
+    def _work(self, brand: str, *, again: bool, embed_anew: bool) -> _Work:
         settings = self._settings.embedding
         live, earlier = self._generations(brand)
         return _Work(
@@ -108,6 +112,7 @@ class BrandIndexer:
             live=live,
             earlier=earlier,
             again=again,
+            embed_anew=embed_anew,
         )
 
     def _generations(self, brand: str) -> tuple[Generation | None, list[Generation]]:
@@ -128,6 +133,8 @@ class BrandIndexer:
 
     def _build(self, work: _Work, lease: Lease, started: float, *, force: bool) -> EmbedReport:
         staging = Staging(self._stores.staging_root, work.brand, work.model)
+        if work.embed_anew:
+            staging.clear()
         kept = work.kept()
         changed = [document for document in work.documents if document.url not in kept]
         run = staging.new_run([donor.keys.digests for donor in work.donors()])
@@ -187,6 +194,7 @@ class _Work:
     live: Generation | None
     earlier: Sequence[Generation]  # good ones, when the live one is not
     again: bool
+    embed_anew: bool  # no vector is taken from anywhere
 
     def is_live(self) -> bool:
         """Whether the live generation already holds just these documents, cut, tokenised and embedded this way."""
@@ -210,6 +218,8 @@ class _Work:
 
     def donors(self) -> list[Generation]:
         """Generations whose vectors the same model made."""
+        if self.embed_anew:
+            return []
         every = [self.live, *self.earlier] if self.live else list(self.earlier)
         return [one for one in every if one.manifest.model == self.model]
 

@@ -82,7 +82,7 @@ class PageStore:
         try:
             self._make_folder(folder)
             with unfinished.open("xb") as file:
-                pq.write_table(table, file, compression="zstd")
+                pq.write_table(table, file, compression="zstd", write_page_checksum=True)
                 file.flush()
                 os.fsync(file.fileno())
             unfinished.rename(folder / name)
@@ -112,19 +112,29 @@ class PageStore:
             return []
         return sorted(path.name for path in folder.iterdir() if _PART.fullmatch(path.name))
 
+    def rows(self, brand: str, part: str) -> int:
+        """How many documents a part holds. Raises StoreError when it cannot be read."""
+        try:
+            return int(pq.read_metadata(self._folder(brand) / part).num_rows)
+        except (OSError, pa.ArrowException) as error:
+            raise StoreError(f"The page part {brand}/{part} cannot be read: {error}") from None
+
     def collect(self, brand: str, live: Set[str], now: float, min_age_s: float) -> int:
         """Removes what is not ``live`` and older than ``min_age_s``; returns how many files that were.
 
         The age must be longer than a batch takes from its write to its commit, for a part is not yet live
         in between.
         """
-        folder, removed = self._folder(brand), 0
-        for path in sorted(folder.iterdir()) if folder.is_dir() else ():
-            ours = _PART.fullmatch(path.name.removesuffix(_UNFINISHED))
-            if ours and path.name not in live and now - _changed_at(path, now) >= min_age_s:
-                path.unlink(missing_ok=True)
-                removed += 1
-        return removed
+        orphans = self.orphans(brand, live, now, min_age_s)
+        for name in orphans:
+            (self._folder(brand) / name).unlink(missing_ok=True)
+        return len(orphans)
+
+    def orphans(self, brand: str, live: Set[str], now: float, min_age_s: float) -> list[str]:
+        """What ``collect`` would remove, sorted."""
+        folder = self._folder(brand)
+        ours = [path for path in folder.iterdir() if _is_ours(path)] if folder.is_dir() else []
+        return sorted(p.name for p in ours if p.name not in live and now - _changed_at(p, now) >= min_age_s)
 
     # -- forgetting
 
@@ -155,7 +165,7 @@ class PageStore:
 
     def without(self, brand: str, part: str, rows: Set[int]) -> tuple[str, dict[int, int]]:
         """A copy of a part that lacks ``rows``: its name, "" when nothing is left, and where the other rows are now."""
-        table = pq.read_table(self._folder(brand) / part, partitioning=None)
+        table = pq.ParquetFile(self._folder(brand) / part, page_checksum_verification=True).read()
         kept = [row for row in range(table.num_rows) if row not in rows]
         moved = {row: place for place, row in enumerate(kept)}
         return (self._write(brand, table.take(kept)) if kept else ""), moved
@@ -198,13 +208,13 @@ class PageStore:
         if not _PART.fullmatch(part):
             raise StoreError(f"{part!r} is not the name of a page part.")
         try:
-            table = pq.ParquetFile(path).read()
+            table = pq.ParquetFile(path, page_checksum_verification=True).read()
             taken = table.take(rows).to_pylist()
+            return {row: _document(brand, values) for row, values in zip(rows, taken, strict=True)}
         except FileNotFoundError:
             raise StoreError(f"The page part {brand}/{part} is missing.") from None
-        except (OSError, pa.ArrowException) as error:
+        except (OSError, pa.ArrowException, ValueError, TypeError) as error:
             raise StoreError(f"The page part {brand}/{part} cannot be read: {error}") from None
-        return {row: _document(brand, values) for row, values in zip(rows, taken, strict=True)}
 
 
 def remove_tree(folder: Path) -> None:
@@ -291,6 +301,11 @@ def _sync(folder: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def _is_ours(path: Path) -> bool:
+    """Whether this store has written it, or begun to."""
+    return _PART.fullmatch(path.name.removesuffix(_UNFINISHED)) is not None
 
 
 def _changed_at(path: Path, now: float) -> float:
