@@ -1,4 +1,4 @@
-"""Verify the live generations, bring Chroma into line with them, compact the database.
+"""Give back space: old generations, vectors of none, stored texts that were replaced, free pages of the database.
 
 ray job submit --working-dir . -- python jobs/optimize.py
 """

@@ -7,7 +7,7 @@ import sys
 import typer
 
 from ray_app import __version__
-from ray_app.commands import answers, custody, evaluation, inspect, lane, recurring, system
+from ray_app.commands import answers, custody, evaluation, index, inspect, lane, recurring, system
 from ray_app.commands.output import EXIT_FAILED, EXIT_INTERRUPTED, EXIT_USAGE, fail
 from ray_app.errors import BacklineError, ConfigError, InputError, Interrupted
 
@@ -18,7 +18,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for module in (system, lane, answers, inspect, evaluation, recurring, custody):
+for module in (system, lane, answers, inspect, index, evaluation, recurring, custody):
     module.register(app)
 
 

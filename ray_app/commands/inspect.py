@@ -1,4 +1,4 @@
-"""Looking at what is there: urls, why, brands, index list."""
+"""Looking at what is there: urls, why, coverage, brands."""
 
 from __future__ import annotations
 
@@ -17,8 +17,6 @@ if TYPE_CHECKING:
 
 Brand = Annotated[str, typer.Option("--brand", "-b", help="Brand.")]
 
-index_app = typer.Typer(help="The index of a brand.", no_args_is_help=True)
-
 
 def register(app: typer.Typer) -> None:
     """Add the commands of this module."""
@@ -26,7 +24,6 @@ def register(app: typer.Typer) -> None:
     app.command()(why)
     app.command()(coverage)
     app.command()(brands)
-    app.add_typer(index_app, name="index")
 
 
 def urls(
@@ -156,42 +153,5 @@ def brands(as_json: AsJson = False) -> None:
         (
             (row.name, *(row.urls.get(s, 0) for s in states), row.generation or "-", row.documents, row.chunks)
             for row in rows
-        ),
-    )
-
-
-@index_app.command("list")
-def index_list(
-    brand: Annotated[str, typer.Option("--brand", "-b", help="One brand.")] = "", as_json: AsJson = False
-) -> None:
-    """List the generations kept, the live one marked."""
-    from ray_app.store.stores import stores
-
-    settings = settings_for()
-    with stores(settings) as opened:
-        if brand:
-            opened.catalog.brand(brand)
-        live = opened.catalog.pointers()
-        rows = [
-            {**asdict(row), "live": live.get(name) == row.generation}
-            for name in ([brand] if brand else opened.catalog.brands())
-            for row in opened.catalog.generations(name)
-        ]
-    if as_json:
-        emit_lines(rows)
-        return
-    table(
-        ("", "brand", "generation", "documents", "chunks", "model", "made (UTC)"),
-        (
-            (
-                "*" if r["live"] else "",
-                r["brand"],
-                r["generation"],
-                r["documents"],
-                r["chunks"],
-                r["model"],
-                clock(r["created_at"]),
-            )
-            for r in rows
         ),
     )

@@ -41,6 +41,8 @@ Full = Annotated[
     ),
 ]
 Retry = Annotated[bool, typer.Option("--retry-failed", help="Only what failed in the last crawl.")]
+Force = Annotated[bool, typer.Option("--force", help="Publish what the gate refuses, and end the hold of a rollback.")]
+Again = Annotated[bool, typer.Option("--again", help="Cut and tokenise every stored text anew.")]
 Resume = Annotated[bool, typer.Option("--resume", help="Only finish a crawl that was cut off; never begin a new one.")]
 
 
@@ -67,7 +69,7 @@ def crawl(
     from ray_app.on_ray.pipeline import Steps
 
     steps = Steps(embed=False, mode=_mode(full, retry_failed), resume_only=resume)
-    _run(_targets(brand, url, allow_host, max_pages, max_depth, rate), steps, as_json)
+    run_targets(_targets(brand, url, allow_host, max_pages, max_depth, rate), steps, as_json)
 
 
 def embed(
@@ -79,6 +81,8 @@ def embed(
     url: Annotated[str, typer.Option("--url", "-u", help="Where others can open the file; it is cited by that.")] = "",
     title: Annotated[str, typer.Option("--title", help="Title of the file, in place of its own.")] = "",
     lang: Annotated[str, typer.Option("--lang", help="Language of the file, such as en.")] = "",
+    force: Force = False,
+    again: Again = False,
     as_json: AsJson = False,
 ) -> None:
     """Embed what was crawled, or one document from a file, and publish it as a new generation."""
@@ -93,7 +97,7 @@ def embed(
         return
     if url or title or lang:
         raise InputError("--url, --title and --lang say something about a --file.")
-    _run(_targets(brand, None, None, None, None, None), Steps(crawl=False), as_json)
+    run_targets(_targets(brand, None, None, None, None, None), Steps(crawl=False, force=force, again=again), as_json)
 
 
 def ingest(
@@ -105,12 +109,15 @@ def ingest(
     max_depth: MaxDepth = None,
     rate: Rate = None,
     retry_failed: Retry = False,
+    force: Force = False,
+    again: Again = False,
     as_json: AsJson = False,
 ) -> None:
     """Crawl, embed and publish brands: from a support site to answers in one command."""
     from ray_app.on_ray.pipeline import Steps
 
-    _run(_targets(brand, url, allow_host, max_pages, max_depth, rate), Steps(mode=_mode(full, retry_failed)), as_json)
+    steps = Steps(mode=_mode(full, retry_failed), force=force, again=again)
+    run_targets(_targets(brand, url, allow_host, max_pages, max_depth, rate), steps, as_json)
 
 
 def _mode(full: bool, retry_failed: bool) -> Mode:
@@ -134,7 +141,8 @@ def _targets(
     return Target("", tuple(urls or ()), tuple(allow_hosts or ()), max_pages, max_depth, rate).each(brands)
 
 
-def _run(targets: list[Target], steps: Steps, as_json: bool) -> None:
+def run_targets(targets: list[Target], steps: Steps, as_json: bool) -> None:
+    """Run the ingest lane for these brands, tell what it did, and exit."""
     from ray_app.on_ray.gates import publish_gate
     from ray_app.on_ray.jobs import exit_code, results
     from ray_app.on_ray.pipeline import Pipeline
@@ -227,6 +235,8 @@ def _tell(result: BrandResult) -> None:
                 f"{built.chunks} chunks, {built.embedded} embedded, {built.reused} reused, {built.seconds:.1f} s",
                 "bold",
             )
+        elif built.why == "held":
+            say(f"{result.brand}: a rollback holds generation {built.generation}; --force publishes anew", "bold")
         else:
             say(f"{result.brand}: nothing changed; generation {built.generation} stays, nothing was embedded", "bold")
     if result.error:

@@ -73,13 +73,19 @@ def _note(opened: Stores, task: str | None, state: TaskState, **fields: Any) -> 
 
 def _parser(job: str) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog=f"jobs/{job}.py", description=_JOBS[job].__doc__)
-    if job in ("scrape", "embed", "ingest"):
+    if job in ("scrape", "embed", "ingest", "reindex"):
         parser.add_argument("--brand", action="append", default=[], help="brand; repeatable")
         parser.add_argument("--all", action="store_true", help="every known brand")
         parser.add_argument("--task-id", help="task row that follows this job")
         parser.add_argument(
             "--wait", type=float, default=0.0, metavar="S", help="wait so long for another run on the brand to end"
         )
+    if job in ("embed", "ingest", "reindex"):
+        parser.add_argument(
+            "--force", action="store_true", help="publish what the gate refuses, and end the hold of a rollback"
+        )
+    if job == "reindex":
+        parser.add_argument("--embed-anew", action="store_true", help="compute every vector anew, too")
     if job == "backup":
         parser.add_argument("file", help="where it goes; %%Y, %%m and %%d in its name stand for the day")
         parser.add_argument("--all-generations", action="store_true", help="not only the live ones")
@@ -129,12 +135,21 @@ def scrape(settings: Settings, opened: Stores, arguments: argparse.Namespace) ->
 
 def embed(settings: Settings, opened: Stores, arguments: argparse.Namespace) -> dict[str, Any]:
     """Embed what was crawled and publish it."""
-    return _run_brands(settings, opened, arguments, Steps(crawl=False, wait_s=arguments.wait))
+    return _run_brands(settings, opened, arguments, Steps(crawl=False, force=arguments.force, wait_s=arguments.wait))
+
+
+def reindex(settings: Settings, opened: Stores, arguments: argparse.Namespace) -> dict[str, Any]:
+    """Cut, tokenise and publish the stored texts anew, without crawling."""
+    steps = Steps(
+        crawl=False, again=True, embed_anew=arguments.embed_anew, force=arguments.force, wait_s=arguments.wait
+    )
+    return _run_brands(settings, opened, arguments, steps)
 
 
 def ingest(settings: Settings, opened: Stores, arguments: argparse.Namespace) -> dict[str, Any]:
     """Crawl, embed and publish brands."""
-    return _run_brands(settings, opened, arguments, Steps(mode=arguments.mode, wait_s=arguments.wait))
+    steps = Steps(mode=arguments.mode, force=arguments.force, wait_s=arguments.wait)
+    return _run_brands(settings, opened, arguments, steps)
 
 
 def _maintain(work: Callable[[Settings, Stores], dict[str, Any]]) -> Callable[..., dict[str, Any]]:
@@ -150,6 +165,7 @@ _JOBS: dict[str, Callable[[Settings, Stores, argparse.Namespace], dict[str, Any]
     "scrape": scrape,
     "embed": embed,
     "ingest": ingest,
+    "reindex": reindex,
     "backup": custody.backup,
     "cleanup": _maintain(maintenance.cleanup),
     "health_check": _maintain(maintenance.health_check),

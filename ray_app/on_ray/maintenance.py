@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import shutil
 import time
+from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import httpx
 
 from ray_app.config import Settings
-from ray_app.errors import ClusterUnavailable, LeaseHeld
+from ray_app.errors import BacklineError, ClusterUnavailable, LeaseHeld, VectorStoreDown, VectorStoreLocked
 from ray_app.index.depot import open_depot
-from ray_app.index.generation import Generation
-from ray_app.index.layout import generation_path
-from ray_app.index.publish import align, collect
+from ray_app.index.embedder import model_id
+from ray_app.index.ports import VectorStore
+from ray_app.index.publish import collect
+from ray_app.ingest.optimize import Optimized, bloated, optimize_brand
 from ray_app.observe.log import get_logger
 from ray_app.on_ray.custody import sweep
 from ray_app.on_ray.vector_owner import vector_store
@@ -85,19 +88,50 @@ def retention(settings: Settings, opened: Stores) -> dict[str, Any]:
     return {"removed": removed}
 
 
-def optimize(settings: Settings, opened: Stores) -> dict[str, Any]:
-    """Verify every live generation, bring Chroma into line with it, and compact the database.
+def optimize(settings: Settings, opened: Stores, brands: Sequence[str] | None = None) -> dict[str, Any]:
+    """Give back space: old generations, vectors of none, stored texts that were replaced, free pages of the database.
 
-    Raises ChecksumMismatch when a live generation is damaged.
+    ``brands``: these, None for all. One that a run is at work on is passed over. Sizes are in bytes.
     """
-    brands = {}
-    for brand, name in opened.catalog.pointers().items():
-        generation = Generation.open(generation_path(opened.index_root, brand, name), verify=True)
-        upserted = 0
-        if settings.chroma.fill:
-            done = align(vector_store(settings), brand, [generation])
-            upserted = done.upserted
-            log.info("chroma_synced", brand=brand, upserted=upserted, problem=done.problem)
-        brands[brand] = {"generation": name, "chunks": len(generation), "vectors_upserted": upserted}
+    vectors = vector_store(settings) if settings.chroma.fill else None
+    refill = vectors is not None and _bloated(settings, vectors)
+    before = _size(settings.data_dir)
+    names = opened.catalog.brands() if brands is None else brands
+    done = [_optimized(settings, opened, name, vectors, refill=refill) for name in names]
     opened.db.optimize()
-    return {"optimized": brands}
+    result = {"brands": done, "bytes_before": before, "bytes_after": _size(settings.data_dir)}
+    log.info("optimize_done", brands=len(done), bytes_before=before, bytes_after=result["bytes_after"])
+    return result
+
+
+def _optimized(
+    settings: Settings, opened: Stores, brand: str, vectors: VectorStore | None, *, refill: bool
+) -> dict[str, Any]:
+    blank: dict[str, Any] = {**Optimized(brand, "", 0, 0).as_dict(), "error": None}
+    try:
+        with Lease(opened.ledger, brand, label="optimize", ttl_s=settings.crawl.lease_s) as lease:
+            return blank | optimize_brand(settings, opened, brand, lease, vectors, refill=refill).as_dict()
+    except LeaseHeld as error:
+        return blank | {"problem": error.message}
+    except BacklineError as error:
+        log.error("brand_not_optimized", brand=brand, error=error.kind, detail=str(error))
+        return blank | {"error": str(error)}
+
+
+def _bloated(settings: Settings, vectors: VectorStore) -> bool:
+    """Never for a server, whose files are elsewhere."""
+    folder = settings.data_dir / "chroma"
+    try:
+        return not settings.chroma.host and bloated(folder, vectors, model_id(settings.embedding).dim)
+    except (VectorStoreDown, VectorStoreLocked) as error:
+        log.warning("vector_store_not_measured", error=str(error))
+        return False
+
+
+def _size(folder: Path) -> int:
+    """Bytes of all files in a folder in which others may be writing."""
+    total = 0
+    for path in folder.rglob("*"):
+        with suppress(FileNotFoundError):
+            total += path.stat().st_size if path.is_file() else 0
+    return total

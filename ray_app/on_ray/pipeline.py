@@ -12,7 +12,7 @@ from ray.exceptions import RayError
 
 from ray_app.config import Settings
 from ray_app.errors import BacklineError, Interrupted, StoreError
-from ray_app.index.ports import Gate
+from ray_app.index.ports import Gate, VectorStore
 from ray_app.ingest.brands import BrandConfig
 from ray_app.ingest.crawl import Crawler, CrawlReport, Progress
 from ray_app.ingest.indexing import BrandIndexer, EmbedReport
@@ -62,6 +62,7 @@ class Steps:
     resume_only: bool = False  # finish a crawl that was cut off, never begin a new one
     force: bool = False  # publish what the gate refuses, and end the hold of a rollback
     again: bool = False  # cut and tokenise every document anew
+    embed_anew: bool = False  # and compute every vector
     wait_s: float = 0.0  # how long to wait for another run on the same brand to end
 
 
@@ -153,10 +154,16 @@ class Pipeline:
 
     def embed(self, brand: str, lease: Lease, steps: Steps) -> EmbedReport:
         """Embed what changed since the live generation, write a new one and switch to it."""
-        runner = partial(embed_documents, self._settings)
         vectors = vector_store(self._settings) if self._settings.chroma.fill else None
-        indexer = BrandIndexer(self._settings, self._stores, runner, vectors, self._gate)
-        return indexer.index(brand, lease, force=steps.force, again=steps.again)
+        built = indexer(self._settings, self._stores, vectors, self._gate)
+        return built.index(brand, lease, force=steps.force, again=steps.again, embed_anew=steps.embed_anew)
+
+
+def indexer(
+    settings: Settings, stores: Stores, vectors: VectorStore | None = None, gate: Gate | None = None
+) -> BrandIndexer:
+    """What brings brands in line with their documents, embedding on Ray Data."""
+    return BrandIndexer(settings, stores, partial(embed_documents, settings), vectors, gate)
 
 
 def out_of_order(error: OSError) -> StoreError:
