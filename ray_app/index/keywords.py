@@ -17,9 +17,8 @@ from __future__ import annotations
 
 import threading
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass, field
 from itertools import accumulate
 from pathlib import Path
 from typing import Any
@@ -42,6 +41,10 @@ Floats = NDArray[np.float64]
 Scores = NDArray[np.float32]
 Rows = NDArray[np.int64]  # (n, 2), see index/rows.py
 
+_Entry = tuple[int, int, float]  # of a term: where its postings start and end, its idf
+NOTHING: _Entry = (0, 0, 0.0)
+RECENT = 20_000  # entries kept, some 5 MB; finding one in the files takes four microseconds
+
 IDF_FLOOR = 1e-3  # far below that of any word that tells documents apart, and above zero, so that it is found
 
 TOGETHER = 20_000  # postings up to which copying them side by side is faster than a call for each word
@@ -49,6 +52,7 @@ TOGETHER = 20_000  # postings up to which copying them side by side is faster th
 DENSE = 20  # at so many documents for each one touched both take as long
 ERASE = 32  # the same for setting scores back to zero
 GROUPS = 3  # times k: so many maxima tell nearly where the k-th value is
+SMALL = 40_000  # documents up to which that table does not pay
 MOST_ROWS = 64  # of the table in which the maxima of all scores are looked for
 FEW_GAPS = 500  # between ranges of rows; more are cleared with a mask
 SLACK = 1e-5  # relative: more than sums in float32 are off
@@ -70,6 +74,7 @@ class KeywordIndex:
     heads: NDArray[np.uint64]  # of each term: its first bytes as a number
     lengths: NDArray[np.int32]  # tokens of each document
     shape: Indices  # (documents, 1 when terms are stems)
+    recent: dict[str, _Entry] = field(default_factory=dict, repr=False, compare=False)  # of words asked lately
 
     @classmethod
     def build(cls, documents: Iterable[list[str]], k1: float, b: float, *, stemming: bool = False) -> KeywordIndex:
@@ -79,7 +84,8 @@ class KeywordIndex:
         for block in merged([(run, np.arange(len(run), dtype=np.int32))], len(run), k1, b):
             for name, values in block.items():
                 columns[name].append(values)
-        return cls(**{name: np.concatenate(pieces) for name, pieces in columns.items()})
+        arrays: dict[str, Any] = {name: np.concatenate(pieces) for name, pieces in columns.items()}
+        return cls(**arrays)
 
     def as_run(self) -> Run:
         """What ``postings.merge`` makes the next index of, together with the runs of what is new."""
@@ -142,46 +148,56 @@ class KeywordIndex:
         if not words:
             return np.empty(0, np.int64), np.empty(0, np.float32)
         touched = sum(len(word.postings) for word in words)
-        with _scratch(len(self)) as scores:
-            _add(words, scores)
-            _clear_gaps(scores, rows)
-            dense = touched * DENSE > len(scores)
-            places = _highest(scores, k) if dense else _highest_touched(words, scores, k)
-            values = scores[places]
-            _erase(words, scores, touched)
+        scores = _take_zeros(len(self))
+        _add(words, scores)
+        _clear_gaps(scores, rows)
+        dense = touched * DENSE > len(scores)
+        places = _highest(scores, k) if dense else _highest_touched(words, scores, k)
+        values = scores[places]
+        _erase(words, scores, touched)
+        _THREAD.zeros = scores if scores.base is None else scores.base
         return _best(places, values, k)
 
     def _words(self, query: Sequence[str], floor: float, rows: Rows | None = None) -> list[_Word]:
         """The words of the query, each once, that documents from the first to the last of ``rows`` hold."""
         fold = stemmer() if self.stemmed else None
         times = Counter(map(fold, query) if fold else query)
-        at, often = self._numbers({term.encode(errors="surrogatepass"): often for term, often in times.items()})
-        spans = zip(self.offsets[at].tolist(), self.offsets[at + 1].tolist(), strict=True)
         hull = None if rows is None else np.array([rows[0, 0], rows[-1, 1]], np.int32)
         found: list[_Word] = []
-        for (start, stop), weight in zip(spans, (often * np.maximum(self.idf[at], floor)).tolist(), strict=True):
+        for (start, stop, idf), often in zip(self._looked_up(times), times.values(), strict=True):
             postings, saturation = self.postings[start:stop], self.saturation[start:stop]
             if hull is not None:
                 first, last = np.searchsorted(postings, hull).tolist()
                 postings, saturation = postings[first:last], saturation[first:last]
             if len(postings):
-                found.append(_Word(postings, saturation, weight))
+                found.append(_Word(postings, saturation, often * max(idf, floor)))
         return found
 
-    def _numbers(self, times: dict[bytes, int]) -> tuple[Indices, Indices]:
-        """Positions of those terms that are known, and what ``times`` says of each."""
-        at: list[int] = []
-        often: list[int] = []
-        firsts = np.searchsorted(self.heads, heads(list(times)))
-        known = np.minimum(firsts, len(self.heads) - 1) if len(self.heads) else firsts[:0]
+    def _looked_up(self, terms: Collection[str]) -> list[_Entry]:
+        """What is stored of each term; dictionaries are safe in threads, and an entry never changes."""
+        known = {term: entry for term in terms if (entry := self.recent.get(term)) is not None}
+        if len(known) < len(terms):
+            unknown = [term for term in terms if term not in known]
+            fresh = dict(zip(unknown, self._search_terms(unknown), strict=True))
+            if len(self.recent) > RECENT:
+                self.recent.clear()
+            self.recent.update(fresh)
+            known.update(fresh)
+        return [known[term] for term in terms]
+
+    def _search_terms(self, terms: Sequence[str]) -> list[_Entry]:
+        """What is stored of each term; an empty span of a term that is not known."""
+        names = [term.encode(errors="surrogatepass") for term in terms]
+        if not len(self.heads):
+            return [NOTHING] * len(names)
+        known = np.minimum(np.searchsorted(self.heads, heads(names)), len(self.heads) - 1)
         starts, ends = self.term_offsets[known].tolist(), self.term_offsets[known + 1].tolist()
-        for name, first, start, end in zip(times, known.tolist(), starts, ends, strict=False):
+        entries = []
+        for name, first, start, end in zip(names, known.tolist(), starts, ends, strict=True):
             same = self.terms[start:end].tobytes() == name
-            found = first if same else self._among_alike(name, first)
-            if found is not None:
-                at.append(found)
-                often.append(times[name])
-        return np.array(at, np.int64), np.array(often, np.int64)
+            at = first if same else self._among_alike(name, first)
+            entries.append(NOTHING if at is None else (*self.offsets[at : at + 2].tolist(), float(self.idf[at])))
+        return entries
 
     def _among_alike(self, wanted: bytes, first: int) -> int | None:
         """Position of a term that is not ``first``, the first one that begins as it does."""
@@ -248,6 +264,9 @@ def _reached(values: Scores, k: int) -> float:
 
 def _highest(scores: Scores, k: int) -> Indices:
     """Places of the ``k`` highest of all scores, those with the same, and some more; none with zero."""
+    if len(scores) < SMALL:
+        least = _reached(scores, k) * (1 - SLACK)
+        return np.flatnonzero(scores >= least if least > 0 else scores)
     depth = 1 << (max(1, min(MOST_ROWS, len(scores) // (GROUPS * k))).bit_length() - 1)
     table = scores.reshape(depth, -1)
     peaks = table.max(axis=0)
@@ -282,19 +301,17 @@ def _erase(words: Sequence[_Word], scores: Scores, touched: int) -> None:
 
 
 def _best(places: Indices, values: Scores, k: int) -> tuple[Indices, Scores]:
-    if len(values) > k:
+    if len(values) > 4 * k:
         kept = np.flatnonzero(values >= np.partition(values, len(values) - k)[len(values) - k])
         places, values = places[kept], values[kept]
     order = np.lexsort((places, -values))[:k]
     return places[order], values[order]
 
 
-@contextmanager
-def _scratch(size: int) -> Iterator[Scores]:
-    """Zeros of this thread, at least ``size``, which are to be zeros again at the end; not so after an error."""
+def _take_zeros(size: int) -> Scores:
+    """At least ``size`` zeros; whoever has set them back to zero may leave them to the thread's next search."""
     size = -(-size // MOST_ROWS) * MOST_ROWS
-    whole = _THREAD.__dict__.pop("zeros", None)
-    if whole is None or len(whole) < size:
-        whole = np.zeros(size, np.float32)
-    yield whole[:size]
-    _THREAD.zeros = whole
+    left: Scores | None = _THREAD.__dict__.pop("zeros", None)
+    if left is None or len(left) < size:
+        return np.zeros(size, np.float32)
+    return left[:size]

@@ -161,6 +161,14 @@ def test_a_stemmed_index_folds_its_questions() -> None:
     assert KeywordIndex.build(map(tokenise, texts), 1.2, 0.75).search(tokenise("resets"), 5)[0].size == 0
 
 
+def test_what_was_looked_up_is_not_kept_without_bounds(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(keywords, "RECENT", 3)
+    index = KeywordIndex.build([["a"], ["b"], ["c"]], 1.2, 0.75)
+    for _ in range(2):
+        assert [index.df(word) for word in ["a", "x1", "b", "x2", "x3", "c"]] == [1, 0, 1, 0, 0, 1]
+    assert len(index.recent) <= 4
+
+
 def test_df_counts_documents() -> None:
     index = KeywordIndex.build([["a", "a", "b"], ["b"], []], 1.2, 0.75)
     assert [index.df(t) for t in ("a", "b", "z", "", "\ud800")] == [1, 2, 0, 0, 0]
