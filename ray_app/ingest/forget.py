@@ -158,7 +158,7 @@ class Forgetter:
         receipt = Receipt("", brand, "", 0.0)
         urls = {stone.url for stone in stones if stone.url}
         with self._lease(brand, seize=False) as lease:
-            if len(urls) < len(stones) and self._sql.empty(brand):
+            if len(urls) < len(stones) and brand not in self._stores.catalog.brands():
                 self._run(self._brand_steps(brand, lease), lease, receipt)
             elif urls:
                 self._run(self._url_steps(brand, urls, lease), lease, receipt)
@@ -173,7 +173,8 @@ class Forgetter:
         held = self._tombstones.find(brand, url)
         if held is None and not self._knows(brand):
             raise UnknownBrand(f"No brand is called {brand!r}, and nothing of one is stored.")
-        begun_anew = held is not None and not url and self._receipts.of(held).complete and not self._sql.empty(brand)
+        begun_anew = held is not None and not url and brand in self._stores.catalog.brands()
+        begun_anew = begun_anew and held is not None and self._receipts.of(held).complete
         now = self._clock()
         self._on_step("tombstone")
         return self._tombstones.bury(brand, url, now, receipt_id(now), anew=begun_anew)
@@ -277,7 +278,9 @@ class Forgetter:
     def _remains(self) -> list[str]:
         """What stays whatever this does, for the person who asked."""
         hours = self._settings.cache.ttl_s / 3600
-        chroma = "Chroma's own files: they may keep the numbers of removed chunks, never texts, until they are made anew"
+        chroma = (
+            "Chroma's own files: they may keep the numbers of removed chunks, never texts, until they are made anew"
+        )
         return [
             *([chroma] if self._reach.vectors is not None else []),
             f"answers in the memory of running replicas: nobody is given them any more; gone after {hours:g} h at most",

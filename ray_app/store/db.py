@@ -90,7 +90,7 @@ class Database:
     def scrub(self) -> str:
         """Takes what was deleted out of the database's files; returns why bytes of it may be left, "" when none are.
 
-        SQLite is written anew, which takes about 10 s a GB and makes writers wait as long.
+        SQLite is written anew, which takes some 30 s a GB on a busy laptop and makes writers wait as long.
         """
         if not self._is_sqlite:
             return (

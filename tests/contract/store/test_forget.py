@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,8 +15,11 @@ import pyarrow.parquet as pq
 import pytest
 from installation import MODEL, SITE, Installation, digest, document, files_with, outcome
 
+from ray_app.config import with_changes
 from ray_app.errors import BadUrl, InputError, LeaseHeld, LeaseLost, StoreUnavailable, UnknownBrand, VectorStoreDown
 from ray_app.index.chroma import ChromaStore
+from ray_app.index.depot import open_depot
+from ray_app.index.layout import generation_path
 from ray_app.index.memory import MemoryVectorStore
 from ray_app.index.publish import collection_name
 from ray_app.index.staging import Staging, to_table
@@ -22,6 +27,7 @@ from ray_app.ingest.forget import Forgetter, Reach
 from ray_app.records import PageRef, TaskState, UrlState
 from ray_app.store.ledger import Discovery, Mode
 from ray_app.store.receipts import Receipts, read_receipt
+from ray_app.store.rejects import Reject
 from ray_app.store.tombstones import Tombstones
 
 SECRET = "xylophonequince"  # a word that stands in one page only
@@ -63,6 +69,9 @@ def fill(place: Installation) -> None:
     staging = Staging(place.stores.staging_root, "acme", MODEL)
     table = to_table([place.live().chunk(0)])
     staging.write(staging.new_run(), table)
+    told = f"{SECRET} is too long"
+    lost = Reject(digest(told), URL, "too_long", told, str(MODEL), 3.0)
+    place.stores.rejects.replace("acme", [], [lost])
     tasks = place.stores.tasks
     asked = tasks.create("rag-query", {"question": "where?"}, 1.0)
     cited = {"answer": f"{SECRET}!", "citations": [{"url": f"{URL}#top"}], "generation": "acme:x"}
@@ -110,7 +119,7 @@ def test_the_receipt_says_what_was_removed_where(filled: Installation) -> None:
     assert receipt.removed == {
         "ledger_rows": 1,
         "ledger_mentions": 0,
-        "rejects": 0,
+        "rejects": 1,
         "generations": 2,
         "rebuilt": 1,
         "vectors": 1,
@@ -157,11 +166,13 @@ def test_cut_short_anywhere_it_is_finished_by_the_next_run(tmp_path: Path, url: 
     steps: list[str] = []
     made = Installation(tmp_path / "all", vectors=MemoryVectorStore())
     fill(made)
+    made.stores.db.scrub()  # its log is empty, so that copies are whole
+    shutil.copytree(tmp_path / "all", tmp_path / "filled")
     forgetter(made, on_step=steps.append).forget("acme", url)
     made.close()
     for number, step in enumerate(steps):
+        shutil.copytree(tmp_path / "filled", tmp_path / str(number))
         place = Installation(tmp_path / str(number), vectors=MemoryVectorStore())
-        fill(place)
 
         def die(name: str, at: str = step) -> None:
             if name == at:
@@ -261,6 +272,27 @@ def test_an_alias_gets_the_text_and_the_receipt_names_it(place: Installation) ->
     assert traces(place) == []
 
 
+def test_a_store_of_generations_is_reached_too(tmp_path: Path) -> None:
+    shared = tmp_path / "shared"
+    shared.mkdir()
+    place = Installation(tmp_path / "data")
+    place.settings = with_changes(place.settings, index={"store": shared.as_uri()})
+    fill(place)
+    depot = open_depot(place.settings)
+    for row in place.stores.catalog.generations("acme"):
+        source = generation_path(place.stores.index_root, "acme", row.generation)
+        shutil.copytree(source, depot.path("acme", row.generation))
+        depot.push("acme", row.generation)
+    assert files_with(shared, SECRET)
+    stores = replace(place.stores, index_root=place.settings.index_root)
+    assert Forgetter(place.settings, stores).forget("acme", URL).complete
+    assert files_with(shared, SECRET) == []
+    assert depot.names("acme") == [stores.catalog.live("acme")]
+    Forgetter(place.settings, stores).forget("acme")
+    assert list(shared.rglob("*.arrow")) == []
+    place.close()
+
+
 def test_what_a_run_that_lost_the_brand_leaves_later_is_swept(filled: Installation) -> None:
     name = filled.stores.catalog.live("acme")
     path = filled.stores.index_root / "acme"
@@ -272,6 +304,19 @@ def test_what_a_run_that_lost_the_brand_leaves_later_is_swept(filled: Installati
     assert traces(filled)
     assert forgetter(filled).sweep()["generations"] == 1
     assert traces(filled) == []
+
+
+def test_a_build_of_a_forgotten_brand_that_ends_late_is_swept(filled: Installation) -> None:
+    name = str(filled.stores.catalog.live("acme"))
+    path, aside = filled.stores.index_root / "acme" / name, filled.settings.data_dir.with_name("aside")
+    summary = filled.live().manifest.summary()
+    shutil.copytree(path, aside)
+    forgetter(filled).forget("acme")
+    shutil.copytree(aside, path)
+    filled.stores.catalog.add_generation("acme", name, summary)  # before the pointer, which asks for the lease
+    forgetter(filled).sweep()
+    assert traces(filled) == []
+    assert filled.stores.catalog.generations("acme") == []
 
 
 def test_the_sweep_leaves_a_brand_that_was_begun_anew(filled: Installation) -> None:
