@@ -52,7 +52,7 @@ TOGETHER = 20_000  # postings up to which copying them side by side is faster th
 DENSE = 20  # at so many documents for each one touched both take as long
 ERASE = 32  # the same for setting scores back to zero
 GROUPS = 3  # times k: so many maxima tell nearly where the k-th value is
-SMALL = 40_000  # documents up to which that table does not pay
+SMALL = 40_000  # documents up to which looking at all is always best, and a table does not pay
 MOST_ROWS = 64  # of the table in which the maxima of all scores are looked for
 FEW_GAPS = 500  # between ranges of rows; more are cleared with a mask
 SLACK = 1e-5  # relative: more than sums in float32 are off
@@ -151,7 +151,7 @@ class KeywordIndex:
         scores = _take_zeros(len(self))
         _add(words, scores)
         _clear_gaps(scores, rows)
-        dense = touched * DENSE > len(scores)
+        dense = len(scores) < SMALL or touched * DENSE > len(scores)
         places = _highest(scores, k) if dense else _highest_touched(words, scores, k)
         values = scores[places]
         _erase(words, scores, touched)
@@ -226,11 +226,12 @@ class _Word:
 
 def _add(words: Sequence[_Word], scores: Scores) -> None:
     """Give each document what it gets from each of the words, in their order."""
-    if len(words) > 1 and sum(len(word.postings) for word in words) > TOGETHER:
+    ends = list(accumulate([len(word.postings) for word in words]))
+    if len(words) > 1 and ends[-1] > TOGETHER:
         for word in words:
             _add([word], scores)
         return
-    offsets = np.array([0, *accumulate(len(word.postings) for word in words)], np.int32)
+    offsets = np.array([0, *ends], np.int32)
     postings = words[0].postings if len(words) == 1 else np.concatenate([word.postings for word in words])
     saturation = words[0].saturation if len(words) == 1 else np.concatenate([word.saturation for word in words])
     weights = np.array([word.weight for word in words], np.float32)

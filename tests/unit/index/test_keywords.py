@@ -76,8 +76,8 @@ def filtered(draw: st.DrawFn) -> tuple[list[list[str]], list[str], int, np.ndarr
 
 WAYS = {  # what the constants decide for large corpora, forced on small ones
     "as it is": {},
-    "all": {"DENSE": 1 << 40, "ERASE": 1 << 40, "MOST_ROWS": 4, "GROUPS": 1},
-    "touched": {"DENSE": 0, "ERASE": 0, "TOGETHER": 0, "FEW_GAPS": 0, "GROUPS": 2},
+    "all": {"SMALL": 0, "DENSE": 1 << 40, "ERASE": 1 << 40, "MOST_ROWS": 4, "GROUPS": 1},
+    "touched": {"SMALL": 0, "DENSE": 0, "ERASE": 0, "TOGETHER": 0, "FEW_GAPS": 0, "GROUPS": 2},
     "without scipy": {"csc_matvec": None},
 }
 
