@@ -145,3 +145,14 @@ def test_several_brands_share_limits_and_no_url(catalog: Catalog) -> None:
     ]
     with pytest.raises(InputError, match="single"):
         Target("", (START,)).each(["a", "b"])
+
+
+def test_a_brand_of_documents_alone_is_known_and_gets_a_site_when_one_is_named(
+    settings: Settings, catalog: Catalog
+) -> None:
+    catalog.save_brand("acme", {})
+    assert known(settings, catalog)["acme"].start_urls == ()
+    assert resolve(settings, catalog, Target("acme")).config.start_urls == ()
+    order = run(settings, catalog, Target("acme", (START,)))
+    assert order.config.start_urls == (START,)
+    assert resolve(settings, catalog, Target("acme")).config.start_urls == (START,), "from then on"

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from ray_app.errors import LeaseHeld, LeaseLost
+from ray_app.errors import LeaseHeld, LeaseLost, StoreUnavailable
 from ray_app.store.db import Database
 from ray_app.store.lease import Lease
 from ray_app.store.ledger import Holder, Ledger
@@ -44,3 +44,16 @@ def test_a_run_that_was_taken_over_is_told(ledger: Ledger) -> None:
         time.sleep(0.3)
         with pytest.raises(LeaseLost):
             lease.check()
+
+
+def test_what_the_block_raised_counts_also_when_the_lease_cannot_be_given_back(
+    ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise StoreUnavailable("database or disk is full")
+
+    monkeypatch.setattr(ledger, "release", refuse)
+    with pytest.raises(ValueError, match="the cause"), Lease(ledger, "acme", label="ingest", ttl_s=0.2):
+        raise ValueError("the cause")
+    with Lease(ledger, "acme", label="ingest", ttl_s=0.2, wait_s=5.0):
+        pass  # it was free again after its time
