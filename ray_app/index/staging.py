@@ -115,9 +115,15 @@ class Staging:
             if len(take):
                 yield keys[:, take], vectors_of(held.column("vector").take(pa.array(take)), self._dim)
 
-    def clear(self) -> None:
-        """Forget everything staged for the brand, of any model."""
+    def unfinished(self) -> bool:
+        """Whether some run of the brand began, and none came to its end since."""
+        return self._brand_dir.is_dir()
+
+    def clear(self, *, finished: bool = True) -> None:
+        """Forget everything staged for the brand, of any model. Without ``finished`` it stays ``unfinished``."""
         shutil.rmtree(self._brand_dir, ignore_errors=True)
+        if not finished:
+            self._brand_dir.mkdir(parents=True, exist_ok=True)
 
     def _staged_keys(self) -> Words:
         parts = [words(b"")]

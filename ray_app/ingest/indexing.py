@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -97,7 +97,8 @@ class BrandIndexer:
         if work.live is not None and not force and self._stores.catalog.held(brand):
             return work.stays("held", time.monotonic() - started)
         if work.live is not None and not again and work.is_live():
-            return work.stays("unchanged", time.monotonic() - started)
+            degraded = self._finish(work)
+            return replace(work.stays("unchanged", time.monotonic() - started), degraded=degraded)
         return self._build(work, lease, started, force=force)
 
     def _work(self, brand: str, *, again: bool, embed_anew: bool) -> _Work:
@@ -148,12 +149,13 @@ class BrandIndexer:
             work.sources(kept, intake),
             parent=work.live.name if work.live else "",
             now=time.time(),
+            check=partial(self._stores.ledger.renew, work.brand, lease.fence, time.time(), self._settings.crawl.lease_s),
         )
         figures = self._judge(work, manifest, force=force)
-        self._stores.rejects.replace(work.brand, kept, intake.rejects)
+        self._stores.rejects.replace(work.brand, kept, intake.rejects, lease.fence)
         name = manifest.generation
         done = self._publisher.publish(work.brand, name, fence=lease.fence, now=time.time(), figures=figures)
-        staging.clear()
+        staging.clear(finished=not done.degraded)
         return EmbedReport(
             brand=work.brand,
             generation=name,
@@ -168,6 +170,16 @@ class BrandIndexer:
             figures=figures,
             degraded=done.degraded,
         )
+
+    def _finish(self, work: _Work) -> str:
+        """Do what a run left that was killed after the switch or had no vector store; why there is still none."""
+        staging = Staging(self._stores.staging_root, work.brand, work.model)
+        if not staging.unfinished():
+            return ""
+        done = self._publisher.tidy(work.brand, time.time())
+        problem = done.degraded if done is not None else ""
+        staging.clear(finished=not problem)
+        return problem
 
     def _judge(self, work: _Work, manifest: Manifest, *, force: bool) -> Mapping[str, float]:
         """What the gate measured. Raises PublishRefused, unless forced, and removes what it refuses."""
