@@ -118,11 +118,20 @@ def build_generation(  # noqa: PLR0913  # what a generation is made of; every pa
     return write_generation(root, brand, recipe, sources, parent=parent, now=now, corpus_hash=corpus_hash)
 
 
-def write_generation(
-    root: Path, brand: str, recipe: Recipe, sources: Sources, *, parent: str, now: float, corpus_hash: str = ""
+def write_generation(  # noqa: PLR0913  # likewise
+    root: Path,
+    brand: str,
+    recipe: Recipe,
+    sources: Sources,
+    *,
+    parent: str,
+    now: float,
+    corpus_hash: str = "",
+    check: Callable[[], object] = lambda: None,
 ) -> Manifest:
     """Write a new generation of ``brand`` under ``root``; it exists when this returns, and is not live yet.
 
+    ``check`` is called just before it comes to exist, and may raise: LeaseLost, when somebody took the brand over.
     ``corpus_hash`` "" takes that of the documents. Raises BadVector, ModelMismatch, IndexingError for a vector that
     is nowhere, OSError when the disk refuses; whatever is raised, nothing is left behind.
     """
@@ -150,6 +159,7 @@ def write_generation(
             sync_file(durable)
         for above in (folder / KEYWORDS, folder, folder.parent, root):
             sync_folder(above)
+        check()
         write_manifest(folder, manifest)
     except BaseException:
         shutil.rmtree(folder, ignore_errors=True)

@@ -86,7 +86,7 @@ class Publisher:
         self._depot.push(brand, name)
         before = self._open(brand, (row.generation for row in self._catalog.generations(brand)))
         summary = {**built.manifest.summary(), "figures": dict(figures) if figures else None}
-        self._catalog.add_generation(brand, name, summary)
+        self._catalog.add_generation(brand, name, summary, fence)
         early = Alignment()
         if len(built) > self._settings.exact_max_chunks:
             early = self._align(brand, [*before, built], before)

@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from ray_app.config import Settings
-from ray_app.errors import ChecksumMismatch, PublishRefused
+from ray_app.errors import ChecksumMismatch, LeaseLost, PublishRefused
 from ray_app.index.build import Recipe, Sources, write_generation
 from ray_app.index.depot import open_depot
 from ray_app.index.digests import Digests, Words
@@ -149,12 +149,16 @@ class BrandIndexer:
             work.sources(kept, intake),
             parent=work.live.name if work.live else "",
             now=time.time(),
-            check=partial(self._stores.ledger.renew, work.brand, lease.fence, time.time(), self._settings.crawl.lease_s),
+            check=lease.confirm,
         )
         figures = self._judge(work, manifest, force=force)
-        self._stores.rejects.replace(work.brand, kept, intake.rejects, lease.fence)
         name = manifest.generation
-        done = self._publisher.publish(work.brand, name, fence=lease.fence, now=time.time(), figures=figures)
+        try:
+            self._stores.rejects.replace(work.brand, kept, intake.rejects, lease.fence)
+            done = self._publisher.publish(work.brand, name, fence=lease.fence, now=time.time(), figures=figures)
+        except LeaseLost:  # by a run that forgets, perhaps: what this one has built may hold it
+            self._depot.remove(work.brand, name)
+            raise
         staging.clear(finished=not done.degraded)
         return EmbedReport(
             brand=work.brand,

@@ -73,10 +73,12 @@ class Catalog:
         with self._db.read() as conn:
             return {row.brand: row.receipt for row in conn.execute(query)}
 
-    def add_generation(self, brand: str, generation: str, summary: Mapping[str, Any]) -> None:
+    def add_generation(
+        self, brand: str, generation: str, summary: Mapping[str, Any], fence: int | None = None
+    ) -> None:
         """Records a complete generation; ``summary`` has chunks, documents, model and created_at, perhaps figures.
 
-        May be repeated; the first word stands.
+        May be repeated; the first word stands. Raises LeaseLost when a ``fence`` is given and old.
 
         Raises StoreError naming what ``summary`` lacks.
         """
@@ -92,6 +94,8 @@ class Catalog:
             "figures": summary.get("figures"),
         }
         with self._db.write() as conn:
+            if fence is not None:
+                lease.check(conn, brand, fence)
             conn.execute(insert(conn, generations).values(row).on_conflict_do_nothing())
 
     def generations(self, brand: str) -> list[GenerationRow]:

@@ -70,6 +70,11 @@ class Lease:
         if self._lost is not None:
             raise self._lost
 
+    def confirm(self) -> None:
+        """Like ``check``, but asks SQL: another run may have taken the brand over a moment ago."""
+        self.check()
+        self._ledger.renew(self._brand, self.fence, time.time(), self._ttl_s)
+
     def _renew(self) -> None:
         while not self._over.wait(self._ttl_s / 3):
             try:

@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass
 
 from sqlalchemy import delete, func, select
 
+from ray_app.store import fence as lease
 from ray_app.store.db import Database, insert
 from ray_app.store.schema import rejects
 from ray_app.store.settle import plain
@@ -33,11 +34,16 @@ class Rejects:
     def __init__(self, db: Database) -> None:
         self._db = db
 
-    def replace(self, brand: str, kept: Iterable[str], found: Sequence[Reject]) -> None:
-        """Keeps what is known of the ``kept`` URLs and puts ``found`` in place of everything else."""
+    def replace(self, brand: str, kept: Iterable[str], found: Sequence[Reject], fence: int | None = None) -> None:
+        """Keeps what is known of the ``kept`` URLs and puts ``found`` in place of everything else.
+
+        Raises LeaseLost when a ``fence`` is given and old.
+        """
         stay = set(kept)
         rows = [{**asdict(one), "brand": brand, "detail": plain(one.detail, DETAIL_CHARS)} for one in found]
         with self._db.write() as conn:
+            if fence is not None:
+                lease.check(conn, brand, fence)
             urls = conn.scalars(select(rejects.c.url).distinct().where(rejects.c.brand == brand)).all()
             gone = [url for url in urls if url not in stay]
             for start in range(0, len(gone), ROWS):
@@ -55,6 +61,10 @@ class Rejects:
 
     def counts(self, brand: str) -> dict[str, int]:
         """How many by reason."""
-        query = select(rejects.c.reason, func.count().label("chunks")).where(rejects.c.brand == brand).group_by(rejects.c.reason)
+        query = (
+            select(rejects.c.reason, func.count().label("chunks"))
+            .where(rejects.c.brand == brand)
+            .group_by(rejects.c.reason)
+        )
         with self._db.read() as conn:
             return {row.reason: row.chunks for row in conn.execute(query)}

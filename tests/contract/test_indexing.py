@@ -12,6 +12,7 @@ from ray_app.index.layout import generation_names, generation_path
 from ray_app.index.ports import Verdict
 from ray_app.ingest import indexing
 from ray_app.ingest.indexing import BrandIndexer
+from ray_app.ingest.stages import EmbedOrder
 from ray_app.records import ModelId
 from ray_app.store.lease import Lease
 
@@ -155,3 +156,29 @@ def test_a_run_that_was_taken_over_publishes_nothing(shop: Workshop) -> None:
         with pytest.raises(LeaseLost):
             indexer.index(BRAND, lease)
     assert shop.stores.catalog.live(BRAND) is None
+
+
+@pytest.mark.parametrize("when", ["embedding", "judging"])
+def test_a_run_that_is_taken_over_meanwhile_leaves_no_generation(shop: Workshop, when: str) -> None:
+    """Whoever took over may be forgetting what this run has just built in."""
+    shop.put({"a": "Press reset."})
+    lease = Lease(shop.stores.ledger, BRAND, label="test", ttl_s=60)
+
+    def take_over() -> None:
+        shop.stores.ledger.release(BRAND, lease.fence)
+
+    class Gate(FixedGate):
+        def judge(self, built: Generation, live: Generation | None) -> Verdict:
+            take_over()
+            return super().judge(built, live)
+
+    def run(order: EmbedOrder) -> dict[str, int]:
+        if when == "embedding":
+            take_over()
+        return shop.run(order)
+
+    gate = Gate(passed=True) if when == "judging" else None
+    with lease, pytest.raises(LeaseLost):
+        BrandIndexer(shop.settings, shop.stores, run, shop.vectors, gate).index(BRAND, lease)
+    assert [path for path in (shop.stores.index_root / BRAND).iterdir() if path.is_dir()] == []
+    assert shop.stores.catalog.generations(BRAND) == []
