@@ -118,6 +118,7 @@ def _here(settings: Settings, opened: Stores, brand: str) -> dict[str, Any]:
 
 
 def _with_ray(settings: Settings, opened: Stores, brand: str) -> dict[str, Any]:
+    from ray_app.on_ray.gates import publish_gate
     from ray_app.on_ray.pipeline import Pipeline, Steps
     from ray_app.on_ray.session import connect
     from ray_app.on_ray.targets import Target, resolve
@@ -125,7 +126,7 @@ def _with_ray(settings: Settings, opened: Stores, brand: str) -> dict[str, Any]:
     note("Many documents wait to be embedded; starting Ray...")
     order = resolve(settings, opened.catalog, Target(brand))
     with connect(settings):
-        (done,) = Pipeline(settings, opened).run([order], Steps(crawl=False))
+        (done,) = Pipeline(settings, opened, gate=publish_gate(settings)).run([order], Steps(crawl=False))
     if done.embed is None:
         raise IndexingError(done.error, hint=STORED)
     return done.embed.as_dict()

@@ -52,6 +52,8 @@ KIND = "embed"  # of the tasks it takes
 
 # Documents that it embeds itself. More are the work of a job, whose workers embed side by side, where the cluster has
 # room; one document of usual length takes this process a tenth of a second.
+# It also bounds what goes past the publish gate, which takes longer than all the rest: another model or another way of
+# cutting changes every document of a brand, and so comes before the gate with the job.
 MAX_DOCUMENTS = 64
 # How often it looks again whether a brand is free, or SQL back.
 RETRY_S = 0.25
