@@ -111,7 +111,7 @@ class Verifier:
         """
         found = list(_Check(self._parts, brand, lease).findings())
         for one in found:
-            log.warning("verify_found", **one.as_dict())
+            log.info("verify_found", **one.as_dict())
         return found
 
 

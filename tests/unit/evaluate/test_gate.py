@@ -20,6 +20,7 @@ from ray_app.index.embedders import Embedders
 from ray_app.index.generation import Generation
 from ray_app.index.layout import generation_path
 from ray_app.index.ports import Embedder
+from ray_app.index.vectors import ExactSearch
 from ray_app.records import Chunk, ModelId
 from ray_app.testing.fakes import HashEmbedder
 
@@ -162,6 +163,18 @@ def test_mixed_up_vectors_are_refused_though_keywords_hide_them(make: Make, gate
     assert not verdict.passed
     assert "vectors fell from" in verdict.why
     assert verdict.figures["bm25_ndcg@10"] == verdict.figures["live_bm25_ndcg@10"]
+
+
+def test_a_third_of_the_vectors_mixed_up_is_refused(make: Make, gate: RetrievalGate) -> None:
+    live, mixed = make(manual(25)), make(manual(25), mixed=True)
+    part = np.array(live.vectors)
+    part[::3] = mixed.vectors[::3]
+    built = make(manual(25))
+    built._exact = ExactSearch(part)
+    built.vectors = part
+    verdict = gate.judge(built, live)
+    assert not verdict.passed
+    assert "vectors fell from" in verdict.why
 
 
 def test_an_empty_keyword_index_is_refused_though_vectors_hide_it(
