@@ -49,16 +49,17 @@ def fetch_anew(db: Database, brand: str, fence: int, lost: Sequence[StoredPage],
     """Have the next crawl fetch these URLs whatever it believes of them. Raises LeaseLost.
 
     The index goes on with a text that it holds itself (``held``, URLs); of any other nothing is left but the URL.
-    A text that was handed over waits for its owner.
+    A text that was handed over waits for its owner. What was stored under a URL since it was found lost is left alone.
     """
     anew = {"page_part": LOST, "page_row": 0, "etag": "", "last_modified": "", "revisit_at": 0.0}
     empty = {**anew, **NO_TEXT, "state": UrlState.QUEUED.value, "reason": "discovered", "misses": 0}
+    there = urls.c.page_part.in_({page.page.part for page in lost})
     with db.write() as conn:
         lease.check(conn, brand, fence)
         for kept in (True, False):
             some = [page.url for page in lost if (page.url in held) is kept]
             for start in range(0, len(some), ROWS):
-                these = and_(urls.c.brand == brand, urls.c.url.in_(some[start : start + ROWS]))
-                conn.execute(update(urls).where(these).values(**(anew if kept else empty)))
+                these = and_(urls.c.brand == brand, urls.c.url.in_(some[start : start + ROWS]), there)
                 if kept:  # a text of another extraction is asked for as if nothing were stored
                     conn.execute(update(urls).where(these, urls.c.extractor > 0).values(extractor=0))
+                conn.execute(update(urls).where(these).values(**(anew if kept else empty)))

@@ -27,7 +27,7 @@ from ray_app.ingest.verify import KINDS, Finding, Verifier
 from ray_app.records import ModelId
 from ray_app.store.lease import Lease
 from ray_app.store.ledger import Mode
-from ray_app.store.lost import LOST
+from ray_app.store.lost import LOST, fetch_anew, stored_pages
 from ray_app.store.schema import urls
 
 FIRST = {"a": "Press reset.", "b": "Clean the filter."}
@@ -318,6 +318,16 @@ def test_texts_that_were_handed_over_wait_for_their_owner(shop: Workshop) -> Non
     (found,) = verify(shop)
     assert "fetches 0 of them anew. 3 were handed over and wait for their owner" in found.how
     assert verify(shop) == []
+
+
+def test_a_text_that_was_handed_over_meanwhile_is_not_taken_for_the_lost_one(shop: Workshop) -> None:
+    published(shop)
+    lost = list(stored_pages(shop.stores.db, BRAND))
+    with shop.stores.db.write() as conn:
+        conn.execute(update(urls).where(urls.c.url.like("%/a")).values(page_part="f" * 32 + ".parquet"))
+    with Lease(shop.stores.ledger, BRAND, label="test", ttl_s=60) as lease:
+        fetch_anew(shop.stores.db, BRAND, lease.fence, lost, set())
+    assert {name: row[0] for name, row in page_rows(shop).items()} == {"a": "f" * 32 + ".parquet", "b": None, "c": None}
 
 
 def test_texts_nobody_points_to_are_removed_once_they_are_old(shop: Workshop) -> None:
