@@ -119,7 +119,12 @@ class EmbeddingSettings(Section):
     )
     device: str = Field("auto", description="auto, cpu, cuda, cuda:0...")
     precision: Literal["auto", "fp32", "bf16", "fp16"] = Field("auto", description="auto: proven at start")
-    batch_size: int = Field(32, ge=1, le=4096, description="texts per forward pass")
+    batch_size: int = Field(
+        32,
+        ge=1,
+        le=4096,
+        description="texts of full length per forward pass, shorter ones go more at once; a CPU: 2,048 tokens at most",
+    )
     chunk_tokens: int = Field(220, ge=32, description="tokens of one chunk with its headings; under the model's limit")
     overlap_tokens: int = Field(32, ge=0, description="tokens repeated when one block of text must be cut")
     workers: int = Field(0, ge=0, description="embedding actors; 0: by the cluster's CPUs and GPUs")

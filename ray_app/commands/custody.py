@@ -23,9 +23,7 @@ def register(app: typer.Typer) -> None:
 
 
 def backup(
-    file: Annotated[
-        str, typer.Argument(help="A tar, compressed if it ends in .zst; %Y%m%d in it is the day.")
-    ],
+    file: Annotated[str, typer.Argument(help="A tar, compressed if it ends in .zst; %Y%m%d in it is the day.")],
     all_generations: Annotated[
         bool, typer.Option("--all-generations", help="With every kept generation, not only the live ones.")
     ] = False,

@@ -239,5 +239,9 @@ def _tell(result: BrandResult) -> None:
             say(f"{result.brand}: a rollback holds generation {built.generation}; --force publishes anew", "bold")
         else:
             say(f"{result.brand}: nothing changed; generation {built.generation} stays, nothing was embedded", "bold")
+        if built.rejected:
+            say(f"  {built.rejected:6} passages could not be embedded; backline coverage tells why", "yellow")
+        if built.degraded:
+            say(f"  the vector store is not filled, searches are exact until it is: {built.degraded}", "yellow")
     if result.error:
         say(f"{result.brand}: failed: {result.error}", "red")

@@ -81,9 +81,13 @@ class _Found:
 class RetrievalGate:
     """The ``Gate`` port. Safe in threads."""
 
-    def __init__(self, settings: Settings, load: Callable[[], Embedders]) -> None:
-        """``load`` is called when something is to be judged, and once: loading a model takes seconds."""
+    def __init__(self, settings: Settings, load: Callable[[], Embedders], questions: int = QUESTIONS) -> None:
+        """``load`` is called when something is to be judged, and once: loading a model takes seconds.
+
+        With fewer ``questions`` it is quicker, and only larger falls are told from chance.
+        """
         self._settings = settings
+        self._questions = questions
         self._load = load
         self._loading = threading.Lock()
         self._embedders: Embedders | None = None
@@ -91,7 +95,7 @@ class RetrievalGate:
     def judge(self, built: Generation, live: Generation | None) -> Verdict:
         """See Gate. Raises ConfigError when the model of ``built`` cannot be loaded."""
         common = _common(built, live)
-        asked = make_questions(live or built, common)
+        asked = make_questions(live or built, common, self._questions)
         if len(asked) < FEWEST:
             return Verdict(True, {"questions": len(asked)}, "too few texts to ask about")
         now = self._ask(built, asked, common)

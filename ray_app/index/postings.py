@@ -28,7 +28,7 @@ Indices = NDArray[np.int64]
 Floats = NDArray[np.float64]
 Block = dict[str, NDArray[Any]]  # piece of each column, of some consecutive terms
 
-RUN_TOKENS = 8_000_000  # of a run before it is spilled: 64 MB of sort keys
+RUN_TOKENS = 1_000_000  # of a run before it is spilled: 8 MB of sort keys and some 60,000 words
 BATCH = 4_096  # documents turned into numbers at once
 BLOCK_POSTINGS = 2_000_000  # merged at once: some 100 MB with the work space
 BLOCK_TERMS = 65_536  # of a block at most

@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from ray_app.config import Settings
-from ray_app.evaluate.gate import RetrievalGate
+from ray_app.evaluate.gate import QUESTIONS, RetrievalGate
 from ray_app.index.embedder import load_embedder, model_id
 from ray_app.index.embedders import Embedders, by_source
 from ray_app.index.ports import Embedder, Gate
 
 
-def publish_gate(settings: Settings, first: Callable[[], Embedder] | None = None) -> Gate | None:
+def publish_gate(
+    settings: Settings, first: Callable[[], Embedder] | None = None, questions: int = QUESTIONS
+) -> Gate | None:
     """What judges generations before they are published; None when that is switched off.
 
     ``first`` gives a model that is loaded already; without it the configured one is loaded when something is judged.
@@ -26,4 +28,4 @@ def publish_gate(settings: Settings, first: Callable[[], Embedder] | None = None
             identify=lambda source: model_id(by_source(settings.embedding, source)),
         )
 
-    return RetrievalGate(settings, load)
+    return RetrievalGate(settings, load, questions)

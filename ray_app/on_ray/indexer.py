@@ -13,6 +13,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import cache
 from typing import Any
 
 import ray
@@ -30,12 +31,13 @@ from ray_app.errors import (
 )
 from ray_app.index.chroma import ChromaStore
 from ray_app.index.embedder import load_embedder
-from ray_app.index.ports import Embedder, VectorStore
+from ray_app.index.ports import Embedder, Gate, VectorStore
 from ray_app.ingest.brands import SLUG, make_brand
 from ray_app.ingest.handed import Handed, Receipt, hand_over
 from ray_app.ingest.indexing import BrandIndexer, EmbedReport
 from ray_app.ingest.stages import EmbedOrder, embed_here
 from ray_app.observe.log import configure, get_logger
+from ray_app.on_ray.gates import publish_gate
 from ray_app.on_ray.job_board import RemoteJobBoard
 from ray_app.on_ray.pipeline import BrandResult, out_of_order
 from ray_app.on_ray.scrape_pool import NICENESS
@@ -52,9 +54,9 @@ KIND = "embed"  # of the tasks it takes
 
 # Documents that it embeds itself. More are the work of a job, whose workers embed side by side, where the cluster has
 # room; one document of usual length takes this process a tenth of a second.
-# It also bounds what goes past the publish gate, which takes longer than all the rest: another model or another way of
-# cutting changes every document of a brand, and so comes before the gate with the job.
 MAX_DOCUMENTS = 64
+# Of the publish gate: some half second for both generations. Few, but what a handful of documents can break is plain.
+QUESTIONS = 40
 # How often it looks again whether a brand is free, or SQL back.
 RETRY_S = 0.25
 # A job waits so long for another run on its brand.
@@ -83,14 +85,19 @@ class Indexer:
         load: Callable[[], Embedder],
         vectors: VectorStore | None = None,
         board: JobBoard | None = None,
+        gate: Callable[[Callable[[], Embedder]], Gate | None] = lambda model: None,
     ) -> None:
-        """``load`` is called once, by ``start`` or the first brand that needs it. ``board`` takes what is too much."""
+        """``load`` is called once, by ``start`` or the first brand that needs it. ``board`` takes what is too much.
+
+        ``gate`` makes what judges generations from what gives the loaded model.
+        """
         self._settings = settings
         self._stores = stores
         self._load = load
         self._embedder: Embedder | None = None
         self._vectors = vectors
         self._board = board
+        self._gate = gate(self._model)
         self._wanted: dict[str, list[str]] = {}  # ids of tasks by brand
         self._changed = threading.Condition()
         self._over = threading.Event()
@@ -175,7 +182,8 @@ class Indexer:
         with Lease(self._stores.ledger, brand, label=NAME, ttl_s=self._settings.crawl.lease_s) as lease:
             for task_id in tasks:
                 self._note(task_id, state=TaskState.RUNNING, result={})
-            return BrandIndexer(self._settings, self._stores, self._embed, self._vectors).index(brand, lease)
+            indexer = BrandIndexer(self._settings, self._stores, self._embed, self._vectors, self._gate)
+            return indexer.index(brand, lease)
 
     def _embed(self, order: EmbedOrder) -> Mapping[str, int]:
         if self._board is not None and len(order.documents) > MAX_DOCUMENTS:
@@ -235,7 +243,7 @@ def store_document(settings: Settings, stores: Stores, brand: str, given: Handed
         config = make_brand(brand, {}, settings.crawl, site=False)
     receipt = hand_over(stores.pages, stores.ledger, config, given, settings.crawl, time.time())
     if brand not in stores.catalog.brands():
-        stores.catalog.save_brand(brand, {})
+        stores.catalog.save_brand(brand, {}, receipt="")
     return receipt
 
 
@@ -246,12 +254,15 @@ def publish_here(settings: Settings, stores: Stores, brand: str, wait_s: float) 
     refuses, and what else BrandIndexer raises.
     """
 
+    model = cache(lambda: load_embedder(settings.embedding))
+
     def embed(order: EmbedOrder) -> Mapping[str, int]:
         if len(order.documents) > MAX_DOCUMENTS:
             raise TooMany
-        return embed_here(settings, order, load_embedder(settings.embedding))
+        return embed_here(settings, order, model())
 
-    indexer = BrandIndexer(settings, stores, embed, _vectors_here(settings, stores, brand))
+    gate = publish_gate(settings, model, QUESTIONS)
+    indexer = BrandIndexer(settings, stores, embed, _vectors_here(settings, stores, brand), gate)
     try:
         with Lease(stores.ledger, brand, label="embed", ttl_s=settings.crawl.lease_s, wait_s=wait_s) as lease:
             return indexer.index(brand, lease)
@@ -314,6 +325,7 @@ class IndexerActor:
             lambda: load_embedder(settings.embedding, threads),
             vector_store(settings) if settings.chroma.fill else None,
             RemoteJobBoard(settings),
+            lambda model: publish_gate(settings, model, QUESTIONS),
         )
         self._indexer.start()
 

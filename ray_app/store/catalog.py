@@ -73,9 +73,7 @@ class Catalog:
         with self._db.read() as conn:
             return {row.brand: row.receipt for row in conn.execute(query)}
 
-    def add_generation(
-        self, brand: str, generation: str, summary: Mapping[str, Any], fence: int | None = None
-    ) -> None:
+    def add_generation(self, brand: str, generation: str, summary: Mapping[str, Any], fence: int | None = None) -> None:
         """Records a complete generation; ``summary`` has chunks, documents, model and created_at, perhaps figures.
 
         May be repeated; the first word stands. Raises LeaseLost when a ``fence`` is given and old.

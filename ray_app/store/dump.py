@@ -72,7 +72,7 @@ def lock(conn: Connection) -> None:
 
 def clear(conn: Connection) -> None:
     """Deletes every row but those of leases, whose fences must grow for ever, and of tombstones."""
-    for table in reversed(TABLES.values()):
+    for table in reversed(list(TABLES.values())):
         if table not in (leases, tombstones):
             conn.execute(delete(table))
 
