@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: demo test chaos check format lint types unit clean
+.PHONY: demo test chaos chaos-index check format lint types unit clean
 
 demo: $(STAMP)
 	$(BIN)/backline demo
@@ -17,6 +17,10 @@ test: $(STAMP)
 KILLS ?= 200
 chaos: $(STAMP)
 	$(BIN)/python tests/chaos/crawl.py --kills $(KILLS) $(if $(SEED),--seed $(SEED))
+
+# Embedding and publishing under fire: make chaos-index KILLS=200 [SEED=N]
+chaos-index: $(STAMP)
+	$(BIN)/python tests/chaos/index.py --kills $(KILLS) $(if $(SEED),--seed $(SEED))
 
 check: $(STAMP)
 	$(MAKE) --no-print-directory format lint types unit
