@@ -101,7 +101,7 @@ def check_state(stores: Stores, brand: str, held: Mapping[str, Sequence[str]], k
             f"collection {name}: {len(lacking)} vectors lack, {len(surplus)} are too many"
         )
     left = [path for path in _tree(stores.staging_root / brand) if path.is_file()]
-    assert not left, f"staged parts are left: {left}"
+    assert not left, f"{len(left)} staged files are left, {left[0]} among them"
 
 
 def strangers(stores: Stores, brand: str) -> set[str]:
