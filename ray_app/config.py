@@ -145,7 +145,7 @@ class IndexSettings(Section):
     )
     bm25_k1: float = Field(1.2, gt=0, description="term saturation of BM25")
     bm25_b: float = Field(0.75, ge=0, le=1, description="length normalisation of BM25")
-    stemming: bool = Field(False, description="keyword search folds English words to their stem")
+    stemming: bool = Field(True, description="keyword search folds English words to their stem")
     gate: bool = Field(True, description="publish only what finds again what the live generation finds")
     gate_drop: float = Field(
         0.05, gt=0, le=1, description="nDCG@10 on texts that both hold may fall so far before a generation is refused"

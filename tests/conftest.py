@@ -8,11 +8,16 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import hypothesis
 import pytest
 
 from ray_app.config import Settings, load
 
 RAY_FOLDERS = ("on_ray", "e2e")
+
+# How long an example takes says more about what else the machine does than about us.
+hypothesis.settings.register_profile("any-machine", deadline=None)
+hypothesis.settings.load_profile("any-machine")
 
 
 # In these folders Ray runs in the same process, and its warnings are not ours to mend.

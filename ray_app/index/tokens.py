@@ -6,7 +6,7 @@ What a word is folded to is decided by measurement per language (nDCG@10 of BM25
     their prefix .910 (three and more .906, five and more .909, the stripped form alone .910, but fewer passages found
     at all); a second prefix taken off as well .911, which is done.
     German (xquad-de): .919, as before; compounds are kept whole, those with hyphens are also split.
-    English stemming (Snowball, settings field `index.stemming`, off by default): help threads .662 -> .720,
+    English stemming (Snowball, settings field `index.stemming`, on by default): help threads .662 -> .720,
     scifact .671 -> .684, xquad-en .963 -> .968, a TV manual .768 -> .769, xquad-de .919 -> .927, xquad-ar the same.
     It is no part of `tokenise`: the index folds its vocabulary, and search the words of a question.
 """
