@@ -39,6 +39,7 @@ from ray_app.store.stores import Stores, stores  # noqa: E402
 PHASES = (("1", "delta"), ("2", "delta"), ("1", "full"))  # version of the site, how it is crawled
 CRAWL_S = 400.0  # a crawl that takes longer hangs
 START_S = 7.0  # a driver takes so long to begin; killed sooner each time, it would never come to anything
+USUAL_S = 12.0  # of an undisturbed crawl; on a machine where it takes longer, all the waits are longer
 CALM_S = 3.0  # after a kill point: a page on which three processes die one after the other is given up, rightly
 TARGETS = ("driver", "scraper", "scraper", "extractor", "extractor", "pdf")
 
@@ -49,6 +50,7 @@ class Fire:
     def __init__(self, folder: Path, seed: int) -> None:
         self._folder = folder
         self.seed = seed
+        self.pace = 1.0  # times as slow as usual
         self._draw = random.Random(seed)
         self.kills: Counter[str] = Counter()
         # Extractors that lost a PDF reader: none loses two, for a PDF on which two die is given up, rightly.
@@ -166,12 +168,14 @@ class Battlefield:
             process.wait(timeout=60)
 
 
-def crawl_calmly(field: Battlefield, brand: str) -> list[Snapshot]:
-    """What the crawls come to when nobody is killed."""
+def crawl_calmly(field: Battlefield, fire: Fire, brand: str) -> list[Snapshot]:
+    """What the crawls come to when nobody is killed. Tells ``fire`` how slow this machine is."""
     calm = []
     for version, mode in PHASES:
         field.show(version)
+        started = time.monotonic()
         report = json.loads(field.crawl(brand, mode).communicate(timeout=CRAWL_S)[0])
+        fire.pace = max(fire.pace, (time.monotonic() - started) / USUAL_S)
         assert not report["error"], report
         with field.stores() as opened:
             calm.append(snapshot(opened, brand))
@@ -204,12 +208,12 @@ def crawl_under_fire(field: Battlefield, fire: Fire, brand: str, mode: str, poin
                 return
             driver, started = field.crawl(brand, mode), time.monotonic()
         if armed and fire.fired(armed):
-            armed, calm_until = "", time.monotonic() + CALM_S
+            armed, calm_until = "", time.monotonic() + CALM_S * fire.pace
         if not armed and points and time.monotonic() > calm_until:
             armed = points.pop(0)
             fire.arm(armed, 1 if armed.startswith(("lease", "cycle", "sitemap")) else draw.randint(1, 3))
-        working = time.monotonic() - started > START_S
-        if working and not (points or armed) and time.monotonic() - shot_at > draw.expovariate(1 / gap_s):
+        working = time.monotonic() - started > START_S * fire.pace
+        if working and not (points or armed) and time.monotonic() - shot_at > draw.expovariate(1 / gap_s) * fire.pace:
             fire.shoot(psutil.Process(driver.pid), field.cluster)
             shot_at = time.monotonic()
         time.sleep(0.05)
@@ -220,7 +224,7 @@ def run(kills: int, seed: int, points: list[str], folder: Path) -> Counter[str]:
     fire = Fire(folder, seed)
     field = Battlefield(folder)
     try:
-        calm = crawl_calmly(field, "calm")
+        calm = crawl_calmly(field, fire, "calm")
         rounds = 0
         while fire.kills.total() < kills:
             rounds += 1
