@@ -87,6 +87,24 @@ class Staging:
         """The embedding keys whose vectors existed when the run began, mapped."""
         return Digests.open(self._dir / run / KNOWN)
 
+    def staged(self, run: str) -> Digests:
+        """The embedding keys that need not be embedded again in this run: of its rows so far without a reject."""
+        parts = [words(b"")]
+        for batch in self._columns(["embedding_key", "reject"], run):
+            fine = batch.filter(batch.column("reject").is_null())
+            parts.append(words(fine.column("embedding_key").to_pylist()))
+        return Digests.of(np.concatenate(parts, axis=1))
+
+    def attempt(self, run: str, name: str) -> int:
+        """Note that something begins which may kill the process; the how many-eth time it is since it ``survived``."""
+        with self._tries(run, name).open("ab") as file:
+            file.write(b".")
+        return self._tries(run, name).stat().st_size
+
+    def survived(self, run: str, name: str) -> None:
+        """It came to its end."""
+        self._tries(run, name).unlink(missing_ok=True)
+
     def write(self, run: str, table: pa.Table) -> int:
         """Write one part durably; returns its number of rows."""
         if table.num_rows == 0:
@@ -132,8 +150,11 @@ class Staging:
             parts.append(words(held.column("embedding_key").to_pylist()))
         return np.concatenate(parts, axis=1)
 
-    def _columns(self, names: list[str]) -> Iterator[pa.RecordBatch]:
-        for file in sorted(self._dir.glob("*/*.parquet")):
+    def _tries(self, run: str, name: str) -> Path:
+        return self._dir / run / f"{name}.tries"
+
+    def _columns(self, names: list[str], run: str = "*") -> Iterator[pa.RecordBatch]:
+        for file in sorted(self._dir.glob(f"{run}/*.parquet")):
             yield from pq.ParquetFile(file).iter_batches(READ_ROWS, columns=names)
 
 

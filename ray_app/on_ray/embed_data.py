@@ -1,29 +1,37 @@
-"""Batch embedding: changed documents stream through Ray Data into chunks, and through embedding workers into staging.
+"""Batch embedding: one Ray Data pipeline from changed documents to staged vectors.
 
-Reading and cutting are tasks of Ray Data, which keeps no more blocks ahead than its share of the object store holds.
-Embedding workers are actors of our own, on GPU nodes and on CPU nodes in one run: whoever is free takes the next
-batch. A worker writes what it has computed before it answers, so a kill costs at most the batch at hand, and a
-batch whose worker died goes to another. Why not an actor pool of Ray Data: docs/adr/0013-embedding-workers.md.
+``from_arrow`` (where documents lie) -> ``map_batches(ChunkTask)`` -> ``map_batches`` on embedding workers. A worker
+writes what it has computed before it passes on the counts of its batch, so nothing large flows out, and a kill costs at
+most the batch at hand: Ray Data starts the worker again and gives it its batches again, and the worker asks the staging
+what is there.
+
+In a cluster of one kind of node the pool's actors are the workers themselves. Where nodes with and without a GPU embed
+together, the pool's actors are lanes, each with a worker of its own plan: docs/adr/0013-embedding-workers.md.
 """
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import os
-from collections import Counter, deque
-from collections.abc import Callable, Generator, Iterable, Sequence
-from contextlib import closing
-from dataclasses import dataclass, field
+import warnings
+from collections import Counter
+from collections.abc import Generator, Iterator, Sequence
+from contextlib import closing, contextmanager
+from dataclasses import asdict, dataclass, replace
 from itertools import cycle, islice
 from typing import Any
 
 import pyarrow as pa
 import ray
+from ray.data import ActorPoolStrategy, Dataset
+from ray.data.exceptions import ExecutionTimeoutError
 from ray.exceptions import NodeDiedError, OutOfMemoryError, RayActorError, RayTaskError, WorkerCrashedError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from ray_app.config import Settings
 from ray_app.errors import BacklineError, ClusterError, ConfigError
+from ray_app.index.digests import union
 from ray_app.index.embedder import check_chunks, load_embedder, token_counter
 from ray_app.index.staging import Staging
 from ray_app.ingest.stages import (
@@ -51,10 +59,14 @@ WORKER_CPUS = 4
 GPU_SHARE = 0.5
 # Chunking tasks at once for each worker: a GPU embeds faster than one task can cut.
 CHUNKERS = {"cpu": 1, "gpu": 4}
-# Batches handed to one worker: while it computes the first, the second is on its way.
+# Tasks with one actor of the pool: while it computes the first, the second is on its way.
 IN_FLIGHT = 2
-# Workers that may die over one batch, or in a row while they start, before the run gives up: so many are no accident.
+# Workers that may die over one batch, or before they are ready, until the run gives up: so many are no accident.
 DEATHS = 5
+# How often a lane that waits for its worker looks whether the run goes on.
+LOOK_S = 5.0
+# A worker that replaces a dead one has a batch waiting. One that is not ready after this has no node to run on.
+REPLACE_S = 120.0
 # What a call to an actor raises when its process or node is gone.
 GONE = (RayActorError, WorkerCrashedError, NodeDiedError, OutOfMemoryError)
 
@@ -118,44 +130,161 @@ class ChunkTask:
 
 
 class EmbedWorker:
-    """An EmbedStage with its own model, which writes what it makes."""
+    """An EmbedStage with its own model, which writes what it makes; an actor of Ray Data's pool, or of a lane.
+
+    Safe to start and to call again after a kill: what the run has staged already is not embedded again.
+    """
 
     def __init__(self, settings: Settings, staging: Staging, run: str, plan: WorkerPlan) -> None:
         configure(settings.log, component="embedder")
         os.nice(NICENESS)
         self._staging, self._run, self._kind = staging, run, plan.kind
-        chosen = {"device": "cpu"} if plan.kind == "cpu" else {}
-        embedder = load_embedder(settings.embedding.model_copy(update=chosen), threads=plan.threads)
-        self._stage = EmbedStage(embedder, staging.known(run))
+        me = f"start-{ray.get_runtime_context().get_actor_id()}"
+        with _attempt(staging, run, me, "before they were ready"):
+            chosen = {"device": "cpu"} if plan.kind == "cpu" else {}
+            embedder = load_embedder(settings.embedding.model_copy(update=chosen), threads=plan.threads)
+            known, staged = staging.known(run), staging.staged(run)
+            self._stage = EmbedStage(embedder, union([known, staged]) if len(staged) else known)
 
     def __repr__(self) -> str:  # how the dashboard and the logs of Ray call it
         return f"embedder:{self._kind}"
 
+    def __call__(self, batch: pa.Table) -> pa.Table:
+        """For Ray Data."""
+        return self.embed(batch)
+
     def ready(self) -> None:
         """Answers once the model is loaded."""
 
-    def embed(self, batch: pa.Table) -> Staged:
-        """Embed and write durably."""
-        return stage(self._staging, self._run, self._stage(batch))
+    def embed(self, batch: pa.Table) -> pa.Table:
+        """Embed and write durably; returns one row {kind, rows, embedded, rejected}."""
+        done = Staged(0, 0, 0)
+        if batch.num_rows:
+            name = hashlib.sha256("".join(batch.column("chunk_id").to_pylist()).encode()).hexdigest()[:32]
+            with _attempt(self._staging, self._run, name, "over one batch"):
+                done = stage(self._staging, self._run, self._stage(batch))
+        return pa.table({name: [value] for name, value in {"kind": self._kind, **asdict(done)}.items()})
+
+
+@contextmanager
+def _attempt(staging: Staging, run: str, name: str, when: str) -> Iterator[None]:
+    """Do something that may kill the process. Raises ClusterError when DEATHS attempts came to no end."""
+    if staging.attempt(run, name) > DEATHS:
+        hint = "The logs of the cluster may say why; often it is memory."
+        raise ClusterError(f"{DEATHS} embedding workers died {when}.", hint=hint)
+    try:
+        yield
+    finally:
+        staging.survived(run, name)
+
+
+class PlanDesk:
+    """Which lane takes which plan; one that is started again gets its own back."""
+
+    def __init__(self, plans: Sequence[WorkerPlan]) -> None:
+        self._plans = plans
+        self._taken: dict[str, WorkerPlan] = {}
+
+    def take(self, lane: str) -> WorkerPlan:
+        """The plan of the actor ``lane``."""
+        return self._taken.setdefault(lane, self._plans[len(self._taken) % len(self._plans)])
+
+
+class EmbedLane:
+    """An actor of Ray Data's pool that has a worker with resources of its own, and passes batches to it.
+
+    It is ready once its worker is: a lane whose worker waits for a GPU is given no batches. When the worker dies, the
+    lane starts another and repeats the batch. When it cannot be started, the ``spare`` plan takes its place.
+    """
+
+    def __init__(self, settings: Settings, staging: Staging, run: str, desk: Any, spare: WorkerPlan) -> None:
+        """``desk``: handle of the run's PlanDesk, which ends with the run."""
+        configure(settings.log, component="embedder")
+        self._arguments = (settings, staging, run)
+        self._desk, self._spare = desk, spare
+        self._plan = self._own_plan()
+        self._worker = self._hire()
+
+    def __call__(self, batch: pa.Table) -> pa.Table:
+        """What the worker says of the batch. Raises what it raises, and ClusterError when none can be started."""
+        while True:
+            try:
+                return ray.get(self._worker.embed.remote(batch))
+            except GONE as error:
+                self._dismiss(self._worker, error)
+                self._worker = self._hire(patience_s=REPLACE_S)
+            except RayTaskError as error:
+                raise _original(error) from None
+
+    def _own_plan(self) -> WorkerPlan:
+        try:
+            plan: WorkerPlan = ray.get(self._desk.take.remote(ray.get_runtime_context().get_actor_id()))
+        except RayActorError as error:
+            raise ClusterError("The embedding run has ended.") from error
+        return plan
+
+    def _hire(self, patience_s: float = float("inf")) -> Any:
+        """A worker of the own plan that is ready, or else of the spare one."""
+        cause = f"no node had room for it within {patience_s:.0f} s"
+        for _ in range(DEATHS):
+            worker = _start(*self._arguments, self._plan)
+            try:
+                if self._ready(worker, patience_s):
+                    return worker
+                ray.kill(worker)
+                break
+            except GONE as error:
+                self._dismiss(worker, error)
+                cause = _cause(error)
+                if getattr(error, "actor_init_failed", False):
+                    break
+        if self._plan == self._spare:
+            raise ClusterError(f"No embedding worker could start: {cause}")
+        log.error("embed_worker_fell_back", kind=self._plan.kind, to=self._spare.kind, error=cause)
+        self._plan = self._spare
+        return self._hire()
+
+    def _ready(self, worker: Any, patience_s: float) -> bool:
+        ready, waited = worker.ready.remote(), 0.0
+        while not ray.wait([ready], timeout=LOOK_S)[0]:
+            self._own_plan()  # raises when the run is over
+            waited += LOOK_S
+            if waited >= patience_s:
+                return False
+        ray.get(ready)
+        return True
+
+    def _dismiss(self, worker: Any, error: Exception) -> None:
+        log.warning("embed_worker_died", kind=self._plan.kind, node=self._plan.node, error=_cause(error))
+        ray.kill(worker)  # it may only be out of reach
+
+
+def _start(settings: Settings, staging: Staging, run: str, plan: WorkerPlan) -> Any:
+    # A preference only: when its node is gone, the worker may run on another.
+    where = NodeAffinitySchedulingStrategy(plan.node, soft=True) if plan.node else "DEFAULT"
+    options = {"num_cpus": plan.num_cpus, "num_gpus": plan.num_gpus, "scheduling_strategy": where}
+    return ray.remote(**options)(EmbedWorker).remote(settings, staging, run, plan)
 
 
 def embed_documents(settings: Settings, order: EmbedOrder) -> dict[str, int]:
     """Chunk and embed into the order's staging run; returns the vectors made by kind of worker.
 
-    Raises ConfigError when chunks would be longer than the model reads, ClusterError when workers keep dying.
+    A batch whose worker was killed between writing and answering is not among them. Raises what the workers raise:
+    ConfigError when chunks would be longer than the model reads, OSError when the disk refuses, ClusterError when
+    workers keep dying.
     """
     check_chunks(settings.embedding)
     plans = plan_workers(settings, _nodes())
     if not plans:
         raise ClusterError("No node of the cluster has CPUs or GPUs for embedding workers.")
-    pool = EmbedPool(plans, lambda plan: _worker(settings, order, plan))
-    try:
-        with closing(_batches(settings, order, sum(CHUNKERS[plan.kind] for plan in plans))) as batches:
-            pool.run(batches)
-    finally:
-        pool.close()
-    log.info("documents_embedded", brand=order.brand, run=order.run, **pool.figures())
-    return dict(pool.made)
+    made, seen = Counter[str](), Counter[str]()
+    with _desk(plans) as desk, closing(_counts(_pipeline(settings, order, plans, desk))) as counts:
+        for row in counts:
+            made[row["kind"]] += row["embedded"]
+            seen.update(rows=row["rows"], rejected=row["rejected"])
+    figures = {**seen, **{f"embedded_by_{kind}": count for kind, count in made.items()}}
+    log.info("documents_embedded", brand=order.brand, run=order.run, **figures)
+    return dict(made)
 
 
 def _nodes() -> list[Node]:
@@ -166,153 +295,78 @@ def _nodes() -> list[Node]:
     ]
 
 
-def _worker(settings: Settings, order: EmbedOrder, plan: WorkerPlan) -> Any:
-    # A preference only: when its node is gone, the worker may run on another.
-    where = NodeAffinitySchedulingStrategy(plan.node, soft=True) if plan.node else "DEFAULT"
-    options = {"num_cpus": plan.num_cpus, "num_gpus": plan.num_gpus, "scheduling_strategy": where}
-    return ray.remote(**options)(EmbedWorker).remote(settings, order.staging, order.run, plan)
+@contextmanager
+def _desk(plans: Sequence[WorkerPlan]) -> Iterator[Any]:
+    """A PlanDesk where plans differ; None where one kind of worker does for all nodes."""
+    if len({replace(plan, node="") for plan in plans}) == 1:
+        yield None
+        return
+    desk = ray.remote(num_cpus=0, max_restarts=-1, max_task_retries=-1)(PlanDesk).remote(plans)
+    try:
+        yield desk
+    finally:
+        ray.kill(desk)
 
 
-def _batches(settings: Settings, order: EmbedOrder, tasks: int) -> Generator[pa.Table]:
-    """Chunks of the order's documents, CHUNKS_PER_BATCH at a time, at the pace at which they are taken."""
-    _quiet()
+def _pipeline(settings: Settings, order: EmbedOrder, plans: Sequence[WorkerPlan], desk: Any) -> Dataset | None:
+    """Rows {kind, rows, embedded, rejected}, one for each batch; None when there are no documents."""
+    _tune()
     documents, step = order.documents, DOCUMENTS_PER_BLOCK
     blocks = [references(documents[first : first + step]) for first in range(0, len(documents), step)]
     if not blocks:
-        return
+        return None
     chunks = ray.data.from_arrow(blocks).map_batches(
         ChunkTask(settings, order.brand, order.model).__call__,
         batch_format="pyarrow",
         batch_size=None,
         num_cpus=LIGHT_CPUS,
-        concurrency=min(tasks, len(blocks)),
+        concurrency=min(sum(CHUNKERS[plan.kind] for plan in plans), len(blocks)),
     )
-    for batch in chunks.iter_batches(batch_size=CHUNKS_PER_BATCH, batch_format="pyarrow"):
-        if batch.num_rows:
-            yield batch
+    arguments = (settings, order.staging, order.run)
+    worker: dict[str, Any] = {
+        "fn": EmbedWorker,
+        "fn_constructor_args": (*arguments, plans[0]),
+        "num_cpus": plans[0].num_cpus,
+        "num_gpus": plans[0].num_gpus,
+    }
+    lane: dict[str, Any] = {
+        "fn": EmbedLane,
+        "fn_constructor_args": (*arguments, desk, _spare(plans)),
+        "num_cpus": 0,
+    }
+    # Cut into batches where they are made, so that one task of the pool is about one batch.
+    return chunks.repartition(target_num_rows_per_block=CHUNKS_PER_BATCH).map_batches(
+        **(worker if desk is None else lane),
+        batch_format="pyarrow",
+        batch_size=CHUNKS_PER_BATCH,
+        compute=ActorPoolStrategy(size=len(plans), max_tasks_in_flight_per_actor=IN_FLIGHT),
+    )
 
 
-@dataclass(slots=True)
-class _Batch:
-    table: Any  # reference to an Arrow table, held until it is written
-    deaths: int = 0  # of workers that had it in hand
+def _spare(plans: Sequence[WorkerPlan]) -> WorkerPlan:
+    """What a lane does with whose own plan cannot be carried out: a share that is free on any machine."""
+    threads = min((plan.threads for plan in plans if plan.threads), default=None)
+    return WorkerPlan("cpu", SMALL_WORKER_CPUS, 0.0, threads, "")
 
 
-@dataclass(slots=True, eq=False)
-class _Worker:
-    plan: WorkerPlan
-    actor: Any
-    starting: Any  # reference that is there once it is ready; None afterwards
-    batches: list[_Batch] = field(default_factory=list)  # with it, the first in hand
+def _counts(results: Dataset | None) -> Generator[dict[str, Any]]:
+    """The rows of the pipeline, which runs as they are taken."""
+    if results is None:
+        return
+    try:
+        yield from results.iter_rows()
+    except RayTaskError as error:
+        raise _original(error) from error
+    except RayActorError as error:
+        raise ClusterError(f"No embedding worker could start: {_cause(error)}") from error
+    except ExecutionTimeoutError as error:
+        hint = "Are there free CPUs or GPUs for embedding workers?"
+        raise ClusterError(str(error).partition("\n")[0], hint=hint) from error
 
 
-class EmbedPool:
-    """Hands batches to workers of several kinds, each to one that is ready and has the least to do.
-
-    Holds IN_FLIGHT batches for each worker and no more, however long the run.
-    """
-
-    def __init__(self, plans: Sequence[WorkerPlan], start: Callable[[WorkerPlan], Any]) -> None:
-        """``start`` makes the actor of a plan."""
-        self._start = start
-        self._workers: list[_Worker] = []
-        self._busy: dict[Any, tuple[_Worker, _Batch]] = {}
-        self._again: deque[_Batch] = deque()  # of workers that died
-        self._false_starts = 0  # workers in a row that died before they were ready
-        self.made: Counter[str] = Counter()  # vectors by kind of worker
-        self.rows = self.rejected = self.deaths = 0
-        for plan in plans:
-            self._hire(plan)
-
-    def run(self, batches: Iterable[pa.Table]) -> None:
-        """Until all are written. Raises what the workers raise, and ClusterError when they keep dying."""
-        for batch in batches:
-            self._hand(_Batch(ray.put(batch)))
-            while self._again:
-                self._hand(self._again.popleft())
-        while self._busy or self._again:
-            if self._again:
-                self._hand(self._again.popleft())
-            else:
-                self._wait()
-
-    def close(self) -> None:
-        """Ends the workers."""
-        for worker in self._workers:
-            ray.kill(worker.actor)
-        self._workers.clear()
-
-    def figures(self) -> dict[str, int]:
-        """For the log."""
-        made = {f"embedded_by_{kind}": count for kind, count in self.made.items()}
-        return {"rows": self.rows, "rejected": self.rejected, "worker_deaths": self.deaths, **made}
-
-    def _hand(self, batch: _Batch) -> None:
-        while not (free := [one for one in self._workers if one.starting is None and len(one.batches) < IN_FLIGHT]):
-            self._wait()
-        worker = min(free, key=lambda one: len(one.batches))
-        worker.batches.append(batch)
-        self._busy[worker.actor.embed.remote(batch.table)] = (worker, batch)
-
-    def _wait(self) -> None:
-        """Until a worker is ready, or one has answered or died."""
-        starting = {one.starting: one for one in self._workers if one.starting is not None}
-        (done, *_), _ = ray.wait([*self._busy, *starting], num_returns=1)
-        if done in starting:
-            self._started(starting[done], done)
-        else:
-            self._answered(done)
-
-    def _started(self, worker: _Worker, done: Any) -> None:
-        """A kind that cannot start here does not stop the others; one that was killed is replaced."""
-        try:
-            ray.get(done)
-            self._false_starts = 0
-        except GONE as error:
-            self._dismiss(worker, error)
-            self._false_starts += 1
-            if self._false_starts < DEATHS and not getattr(error, "actor_init_failed", False):
-                self._hire(worker.plan)
-            elif not self._workers:
-                raise ClusterError(f"No embedding worker could start: {_cause(error)}") from error
-        worker.starting = None
-
-    def _answered(self, done: Any) -> None:
-        worker, batch = self._busy.pop(done)
-        try:
-            staged: Staged = ray.get(done)
-        except GONE as error:
-            self._died(worker, batch, error)
-            return
-        except RayTaskError as error:
-            if isinstance(error.cause, BacklineError | OSError):
-                raise error.cause from error
-            raise
-        worker.batches.remove(batch)
-        self.made[worker.plan.kind] += staged.embedded
-        self.rows += staged.rows
-        self.rejected += staged.rejected
-
-    def _died(self, worker: _Worker, batch: _Batch, error: Exception) -> None:
-        """Its batches go to others, and a new worker takes its place."""
-        self._again.append(batch)
-        if worker not in self._workers:  # it had two batches, and this is the second to come back
-            return
-        self._dismiss(worker, error)
-        self.deaths += 1
-        worker.batches[0].deaths += 1
-        if worker.batches[0].deaths >= DEATHS:
-            raise ClusterError(f"{DEATHS} embedding workers died over one batch: {_cause(error)}") from error
-        self._hire(worker.plan)
-
-    def _dismiss(self, worker: _Worker, error: Exception) -> None:
-        log.warning("embed_worker_died", kind=worker.plan.kind, node=worker.plan.node, error=_cause(error))
-        self._workers.remove(worker)
-        ray.kill(worker.actor)  # it may only be out of reach
-
-    def _hire(self, plan: WorkerPlan) -> None:
-        actor = self._start(plan)
-        self._workers.append(_Worker(plan, actor, actor.ready.remote()))
+def _original(error: RayTaskError) -> Exception:
+    """What a task raised, where it is for the caller."""
+    return error.cause if isinstance(error.cause, BacklineError | OSError) else error
 
 
 def _cause(error: BaseException) -> str:
@@ -320,10 +374,12 @@ def _cause(error: BaseException) -> str:
     return (str(error).strip().splitlines() or [type(error).__name__])[-1].strip()
 
 
-def _quiet() -> None:
-    """Ray Data writes its own progress to the terminal, in between ours."""
+def _tune() -> None:
+    """Ray Data writes its own progress to the terminal, in between ours, and wraps what tasks raise."""
     context = ray.data.DataContext.get_current()
     context.enable_progress_bars = False
     context.print_on_execution_start = False
     context.issue_detectors_config.detectors = []
-    logging.getLogger("ray.data").setLevel(logging.ERROR)
+    context.raise_original_map_exception = True  # what it is wrapped in loses it on the way to the driver
+    logging.getLogger("ray.data").setLevel(logging.CRITICAL)  # what is raised is reported by the caller
+    warnings.filterwarnings("ignore", "The minimum number of concurrent actors")  # a few documents are no mistake

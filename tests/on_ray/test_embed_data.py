@@ -11,7 +11,7 @@ import textwrap
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import psutil
@@ -23,8 +23,9 @@ from ray_app.config import Settings, load
 from ray_app.errors import ClusterError, ConfigError
 from ray_app.index.embedder import model_id
 from ray_app.index.staging import Staging
-from ray_app.ingest.stages import EmbedOrder, Staged
-from ray_app.on_ray.embed_data import DEATHS, EmbedPool, Node, WorkerPlan, embed_documents, plan_workers
+from ray_app.ingest.stages import EmbedOrder
+from ray_app.on_ray import embed_data
+from ray_app.on_ray.embed_data import EmbedWorker, Node, WorkerPlan, embed_documents, plan_workers
 from ray_app.records import Document, PageRef, Section
 from ray_app.store.ledger import StoredDocument
 from ray_app.store.pages import PageStore
@@ -65,105 +66,6 @@ class TestPlan:
         assert len(plan_workers(embedding(load(), workers=workers), [self.large, self.gpus])) == workers
 
 
-class Hand:
-    """A worker that notes what it was given, and may be told to die of a word."""
-
-    def __init__(self, folder: Path, plan: WorkerPlan, deadly: str = "", slow_s: float = 0.0, fails: bool = False):
-        if fails:
-            raise ConfigError("torch sees no GPU")
-        self._folder, self._plan, self._deadly, self._slow_s = folder, plan, deadly, slow_s
-
-    def ready(self) -> None:
-        pass
-
-    def embed(self, batch: pa.Table) -> Staged:
-        (text,) = batch.column("text").to_pylist()
-        if self._deadly and text.startswith(self._deadly):
-            once = self._folder / f"killed-{text}"
-            if "always" in text or not once.exists():
-                once.touch()
-                os.kill(os.getpid(), signal.SIGKILL)
-        if text == "full":
-            raise OSError(28, "No space left on device")
-        time.sleep(self._slow_s)
-        with (self._folder / f"{self._plan.kind}-{text}").open("x"):
-            pass  # fails when it was done before
-        return Staged(1, 1, 0)
-
-
-ray.cloudpickle.register_pickle_by_value(sys.modules[__name__])  # workers cannot import this file
-
-CPU = WorkerPlan("cpu", 0.1, 0.0, 1, "")
-OTHER = WorkerPlan("gpu", 0.1, 0.0, 1, "")  # in name only: the shared session has no GPU
-
-
-def texts(*names: str) -> Iterator[pa.Table]:
-    yield from (pa.table({"text": [name]}) for name in names)
-
-
-@pytest.mark.usefixtures("cluster")
-class TestPool:
-    def pool(self, folder: Path, *plans: WorkerPlan, **options: object) -> EmbedPool:
-        def start(plan: WorkerPlan) -> object:
-            own = {**options, "fails": options.get("fails") == plan.kind}
-            return ray.remote(num_cpus=plan.num_cpus)(Hand).remote(folder, plan, **own)
-
-        return EmbedPool(plans, start)
-
-    def done(self, folder: Path) -> list[str]:
-        return sorted(file.name.split("-", 1)[1] for file in folder.glob("*pu-*"))
-
-    def test_both_kinds_share_the_work_and_each_batch_is_done_once(self, tmp_path: Path) -> None:
-        pool = self.pool(tmp_path, CPU, OTHER, slow_s=0.05)
-        names = [f"t{n:02}" for n in range(40)]
-        pool.run(texts(*names))
-        pool.close()
-        assert self.done(tmp_path) == names
-        assert pool.made.total() == pool.rows == 40
-        assert set(pool.made) == {"cpu", "gpu"}
-
-    def test_a_kind_that_cannot_start_leaves_the_work_to_the_other(self, tmp_path: Path) -> None:
-        pool = self.pool(tmp_path, CPU, OTHER, fails="gpu")
-        pool.run(texts("a", "b", "c"))
-        pool.close()
-        assert self.done(tmp_path) == ["a", "b", "c"]
-        pool = self.pool(tmp_path, OTHER, fails="gpu")
-        with pytest.raises(ClusterError, match="torch sees no GPU"):
-            pool.run(texts("d"))
-        pool.close()
-
-    def test_what_a_dead_worker_had_goes_to_another(self, tmp_path: Path) -> None:
-        pool = self.pool(tmp_path, CPU, deadly="k")
-        pool.run(texts("a", "k1", "b", "k2", "c"))
-        pool.close()
-        assert self.done(tmp_path) == ["a", "b", "c", "k1", "k2"]
-        assert pool.deaths == 2
-
-    def test_a_batch_that_kills_every_worker_ends_the_run(self, tmp_path: Path) -> None:
-        pool = self.pool(tmp_path, CPU, deadly="k")
-        with pytest.raises(ClusterError, match=f"{DEATHS} embedding workers died over one batch"):
-            pool.run(texts("a", "k-always", "b"))
-        pool.close()
-
-    def test_a_full_disk_is_told_as_such(self, tmp_path: Path) -> None:
-        pool = self.pool(tmp_path, CPU)
-        with pytest.raises(OSError, match="No space left"):
-            pool.run(texts("full"))
-        pool.close()
-
-    def test_no_more_is_taken_than_is_in_the_workers_hands(self, tmp_path: Path) -> None:
-        pool, ahead = self.pool(tmp_path, CPU, slow_s=0.02), []
-
-        def counted() -> Iterator[pa.Table]:
-            for number, batch in enumerate(texts(*[f"t{n:02}" for n in range(20)])):
-                ahead.append(number - len(self.done(tmp_path)))
-                yield batch
-
-        pool.run(counted())
-        pool.close()
-        assert max(ahead) <= 3
-
-
 def make_order(settings: Settings, brand: str, documents: int, words: int = 60) -> EmbedOrder:
     """Documents of one chunk each, and an order to embed them."""
     made = [
@@ -194,47 +96,61 @@ def staged(order: EmbedOrder) -> pa.Table:
     return pa.concat_tables(order.staging.tables(order.run))
 
 
-def test_a_killed_worker_costs_no_more_than_the_batch_in_its_hand(
-    cluster: Settings, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("ray_app.on_ray.embed_data.CHUNKS_PER_BATCH", 32)
-    order = make_order(embedding(cluster, precision="fp32"), "killed-worker", 320)
-    folder = order.staging._dir / order.run
-    killed: list[int] = []
+def kill_when_something_is_staged(order: EmbedOrder, title: str) -> tuple[threading.Thread, list[int]]:
+    """A thread that kills a process of this title, and the list in which it leaves its id."""
+    folder, killed = order.staging._dir / order.run, list[int]()
 
     def kill_one() -> None:
-        """As soon as something is written."""
         while not list(folder.glob("*.parquet")):
             time.sleep(0.01)
         for process in psutil.Process().children(recursive=True):
-            if process.cmdline()[:1] and process.cmdline()[0].startswith("ray::EmbedWorker"):
+            if process.cmdline()[:1] and title in process.cmdline()[0]:
                 process.kill()
                 killed.append(process.pid)
                 return
 
     killer = threading.Thread(target=kill_one)
     killer.start()
-    made = embed_documents(embedding(cluster, precision="fp32"), order)
+    return killer, killed
+
+
+def check(order: EmbedOrder, documents: int, *, twice: int = 0) -> None:
+    """Each chunk and its vector are there, and no more than ``twice`` rows came again."""
+    table = staged(order)
+    embedded = table.filter(table.column("vector").is_valid())
+    assert len(set(table.column("chunk_id").to_pylist())) == documents, "nothing is lost"
+    assert set(embedded.column("chunk_id").to_pylist()) == set(table.column("chunk_id").to_pylist())
+    assert embedded.num_rows == documents, "nothing is embedded that is staged"
+    assert table.num_rows <= documents + twice
+    tries = (order.staging._dir / order.run).glob("*.tries")
+    assert not [file for file in tries if not file.name.startswith("start-")], "but for workers that came too late"
+
+
+def test_a_killed_worker_costs_no_more_than_the_batch_in_its_hand(
+    cluster: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(embed_data, "CHUNKS_PER_BATCH", 16)
+    settings = embedding(cluster, precision="fp32")
+    order = make_order(settings, "killed-worker", 160)
+    killer, killed = kill_when_something_is_staged(order, "EmbedWorker")
+    made = embed_documents(settings, order)
     killer.join()
     assert killed
-    table = staged(order)
-    assert len(set(table.column("chunk_id").to_pylist())) == 320, "nothing is lost"
-    assert table.num_rows <= 320 + 32, "only a batch that was written but not answered for comes twice"
-    assert table.column("vector").null_count == 0
+    check(order, 160, twice=32)  # one whose answer was under way, and one that was just written
     assert set(made) == {"cpu"}
-    assert embed_documents(embedding(cluster, precision="fp32"), again(order)) == {"cpu": 0}
+    assert 160 - 32 <= made["cpu"] <= 160
 
 
 def test_a_killed_driver_leaves_what_was_computed(cluster: Settings, tmp_path: Path) -> None:
     """The next run embeds only the rest."""
     settings = embedding(cluster, precision="fp32")
-    order = make_order(settings, "killed-driver", 320)
+    order = make_order(settings, "killed-driver", 160)
     script = textwrap.dedent("""
         import pickle, sys
         import ray_app.on_ray
         import ray
         from ray_app.on_ray import embed_data
-        embed_data.CHUNKS_PER_BATCH = 32
+        embed_data.CHUNKS_PER_BATCH = 16
         settings, order, address = pickle.load(open(sys.argv[1], "rb"))
         ray.init(address=address, log_to_driver=False)
         embed_data.embed_documents(settings, order)
@@ -249,37 +165,106 @@ def test_a_killed_driver_leaves_what_was_computed(cluster: Settings, tmp_path: P
     driver.wait()
     time.sleep(1)  # its workers end a moment later; what they have in hand they may still write
     survived = staged(order).num_rows
-    assert 96 <= survived < 320
+    assert 48 <= survived < 160
     rest = again(order)
     made = embed_documents(settings, rest)
-    assert made["cpu"] <= 320 - survived
-    assert len(set(staged(rest).column("chunk_id").to_pylist())) == 320
+    assert made["cpu"] <= 160 - survived
+    assert len(set(staged(rest).column("chunk_id").to_pylist())) == 160
+
+
+class Told:
+    """Does with a batch what a word in it says; in place of an embedder, whose model takes seconds to load."""
+
+    def __call__(self, batch: pa.Table) -> pa.Table:
+        texts = " ".join(batch.column("text").to_pylist())
+        if "Unit 3:" in texts:
+            os.kill(os.getpid(), signal.SIGKILL)
+        if "Unit 130:" in texts:
+            raise OSError(28, "No space left on device")
+        return batch
+
+
+class TellWorker(EmbedWorker):
+    def __init__(self, _: Settings, staging: Staging, run: str, plan: WorkerPlan) -> None:
+        embed_data.DEATHS = 2  # here, in the worker's process
+        self._staging, self._run, self._kind, self._stage = staging, run, plan.kind, Told()  # type: ignore[assignment]
+
+
+ray.cloudpickle.register_pickle_by_value(sys.modules[__name__])  # workers cannot import this file
+
+
+class TestWhatEndsARun:
+    @pytest.fixture(autouse=True)
+    def told(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(embed_data, "EmbedWorker", TellWorker)
+        monkeypatch.setattr(embed_data, "CHUNKS_PER_BATCH", 64)
+
+    def test_a_batch_that_kills_every_worker(self, cluster: Settings) -> None:
+        order = make_order(cluster, "poison", 64)
+        with pytest.raises(ClusterError, match="2 embedding workers died over one batch"):
+            embed_documents(cluster, order)
+        assert not list(order.staging.tables(order.run))
+
+    def test_a_full_disk_which_is_told_as_such(self, cluster: Settings) -> None:
+        order = make_order(cluster, "full", 192)
+        with pytest.raises(OSError, match="No space left"):
+            embed_documents(cluster, replace(order, documents=order.documents[64:]))
+
+
+GPU, CPU = (WorkerPlan(kind, 0.1, 0.0, 1, "") for kind in ("gpu", "cpu"))  # a GPU in name: the session has none
+
+
+@pytest.mark.parametrize("plans", [[GPU], [GPU, CPU]], ids=["alone", "mixed"])
+def test_a_kind_that_cannot_start_leaves_the_work_to_the_other_or_ends_the_run(
+    cluster: Settings, monkeypatch: pytest.MonkeyPatch, plans: list[WorkerPlan]
+) -> None:
+    monkeypatch.setattr(embed_data, "plan_workers", lambda *_: plans)
+    monkeypatch.setattr(embed_data, "CHUNKS_PER_BATCH", 16)
+    settings = embedding(cluster, precision="fp32", device="cuda")  # which torch does not have
+    order = make_order(settings, f"no-gpu-{len(plans)}", 64)
+    if plans == [GPU]:
+        with pytest.raises(ClusterError, match="No embedding worker could start"):
+            embed_documents(settings, order)
+    else:
+        assert embed_documents(settings, order) == {"cpu": 64}
+        check(order, 64)
 
 
 MIXED = """
 import sys
-from collections import Counter
 from pathlib import Path
 import ray_app.on_ray
+import psutil
 import ray
 from ray.cluster_utils import Cluster
 sys.path.insert(0, sys.argv[2])
-from test_embed_data import embedding, make_order, staged
+from test_embed_data import check, embedding, make_order
 from ray_app.config import load
 from ray_app.on_ray import embed_data
 
+counts, seen, killed = embed_data._counts, set(), []
+
+def counts_and_a_kill(results):
+    for row in counts(results):
+        seen.add(row["kind"])
+        if len(seen) == 2 and not killed:
+            below = psutil.Process().children(recursive=True)
+            killed.append(next(p for p in below if "ray::EmbedWorker" in " ".join(p.cmdline())))
+            killed[0].kill()
+        yield row
+
+embed_data._counts = counts_and_a_kill
 embed_data.CHUNKS_PER_BATCH = 8
+embed_data.GPU_SHARE = 1.0
 cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 2, "num_gpus": 1, "object_store_memory": 2**27})
 cluster.add_node(num_cpus=2, num_gpus=0, object_store_memory=2**27)
 ray.init(address=cluster.address, log_to_driver=False)
 settings = embedding(load(data_dir=Path(sys.argv[1])), precision="fp32")
-order = make_order(settings, "mixed", 400)
+order = make_order(settings, "mixed", 240)
 made = embed_data.embed_documents(settings, order)
-table = staged(order)
-ids = table.column("chunk_id").to_pylist()
-assert table.num_rows == len(set(ids)) == 400, (table.num_rows, len(set(ids)))
-assert table.column("vector").null_count == 0
-assert sum(made.values()) == 400, made
+check(order, 240, twice=16)
+assert killed
+assert 240 - 16 <= sum(made.values()) <= 240, made
 assert made["cpu"] > 0 and made["gpu"] > 0, made
 print("mixed", made)
 ray.shutdown()
@@ -287,8 +272,8 @@ cluster.shutdown()
 """
 
 
-def test_a_mixed_cluster_embeds_on_gpu_and_cpu_nodes_at_once(tmp_path: Path) -> None:
-    """Two nodes in processes of their own; the GPU is one in name, so its workers compute on the CPU, too."""
+def test_a_mixed_cluster_embeds_on_gpu_and_cpu_nodes_at_once_and_through_a_kill(tmp_path: Path) -> None:
+    """Two nodes in processes of their own; the GPU is one in name, so its worker computes on the CPU, too."""
     environment = {**os.environ, "BACKLINE_EMBEDDING__WORKERS": "0"}
     environment.pop("RAY_ADDRESS", None)
     here = Path(__file__).parent

@@ -245,6 +245,15 @@ def test_what_is_kept_is_neither_tokenised_nor_looked_up_again(root: Path, monke
     assert updated.keywords.search(["two"], 5)[0].size == 0
 
 
+@pytest.mark.parametrize("first", ["with its vector", "without"])
+def test_a_chunk_that_a_restarted_worker_staged_again_has_its_vector(root: Path, first: str) -> None:
+    tables = list(rows_of({"a": ["one", "two"]}))
+    again = [without_vectors(table) for table in tables]
+    opened = write(root, Sources([("a", "")], tables + again if first == "with its vector" else again + tables))
+    assert [c.text for c in opened.chunks()] == ["one", "two"]
+    np.testing.assert_allclose(opened.vectors, vectors_of([digest("one"), digest("two")]), atol=1e-3)
+
+
 def test_vectors_come_from_wherever_they_are(root: Path) -> None:
     """From the row, the base, another row of the same text, an earlier run; a key that is nowhere is named."""
     base = write(root, Sources([("a", "")], rows_of({"a": ["held", "gone"]})))

@@ -77,6 +77,26 @@ def test_a_run_knows_what_was_given_and_what_earlier_runs_have_staged(staging: S
     assert known.missing([chunk(n).embedding_key for n in (1, 2, 3, 4)]).tolist() == [False, True, False, True]
 
 
+def test_what_a_run_has_staged_itself_need_not_be_embedded_again_in_it(staging: Staging) -> None:
+    run, other = staging.new_run(), staging.new_run()
+    assert len(staging.staged(run)) == 0
+    staging.write(run, with_vectors([chunk(1), chunk(2), chunk(3)], known={2}))
+    staging.write(other, with_vectors([chunk(4)]))
+    rejected = to_table([chunk(5)])
+    place = rejected.schema.get_field_index("reject")
+    staging.write(run, rejected.set_column(place, "reject", pa.array(["too_long"])))
+    missing = staging.staged(run).missing([chunk(n).embedding_key for n in range(1, 6)])
+    assert missing.tolist() == [False, False, False, True, True]
+
+
+def test_attempts_are_counted_until_one_is_survived(staging: Staging) -> None:
+    run = staging.new_run()
+    assert [staging.attempt(run, "a"), staging.attempt(run, "b"), staging.attempt(run, "a")] == [1, 1, 2]
+    assert list(staging.tables(run)) == []
+    staging.survived(run, "a")
+    assert [staging.attempt(run, "a"), staging.attempt(run, "b")] == [1, 2]
+
+
 def test_another_model_finds_nothing_of_it(staging: Staging, tmp_path: Path) -> None:
     staging.write(staging.new_run(), with_vectors([chunk(1)]))
     other = Staging(tmp_path, "acme", ModelId("some/model", "other", 4))
