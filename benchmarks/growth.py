@@ -245,6 +245,9 @@ class OneBrand:
     def brands(self) -> list[str]:
         return [BRAND]
 
+    def in_store(self, brand: str, generation: str) -> bool:
+        return True
+
 
 def search(path: Path, corpus: Corpus) -> dict[str, float]:
     """Opening, and questions one after the other; their vectors are not counted."""

@@ -75,10 +75,15 @@ class DenseSearch:
         self,
         embedders: Embedders,
         settings: Settings,
+        in_store: Callable[[str, str], bool],
         vectors: VectorStore | None = None,
         sampler: RecallSampler | None = None,
     ) -> None:
-        """``sampler`` measures what the vector store misses."""
+        """``in_store``: whether the vector store holds that generation of a brand whole; see answer.ports.Index.
+
+        ``sampler`` measures what the vector store misses.
+        """
+        self._in_store = in_store
         self._embedders = embedders
         self._sampler = sampler
         self._exact_max = settings.index.exact_max_chunks
@@ -124,6 +129,9 @@ class DenseSearch:
     ) -> Scores:
         """Cosines by row. Notes what was degraded, and what is to be done when the answer is out."""
         if self._vectors is not None and place.size > self._exact_max:
+            if not self._in_store(place.brand, place.generation.name):
+                degraded["chroma"] = None
+                return _exact(place, vector, k)
             try:
                 found = self._approximate(self._vectors, place, vector, k)
             except (VectorStoreDown, VectorStoreLocked, ModelMismatch) as error:

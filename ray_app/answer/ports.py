@@ -45,6 +45,9 @@ class Index(Protocol):
     def brands(self) -> Sequence[str]:
         """Brands that have a live generation."""
 
+    def in_store(self, brand: str, generation: str) -> bool:
+        """Whether the vector store is known to hold that generation whole; searches are exact while it is not."""
+
 
 class Reranker(Protocol):
     """Reads a question and a passage together. Asynchronous, so that it may live in another process."""

@@ -63,7 +63,7 @@ class Retriever:
         self.embedder = embedder
         self._reader = reader
         self._embedders = embedders or Embedders(embedder)
-        self._dense = DenseSearch(self._embedders, settings, vectors, sampler)
+        self._dense = DenseSearch(self._embedders, settings, reader.in_store, vectors, sampler)
         self._k = settings.retrieval.candidates
 
     def open(self, brand: str) -> Opened:

@@ -82,6 +82,9 @@ class _Fixed:
     def brands(self) -> list[str]:
         return [BRAND]
 
+    def in_store(self, brand: str, generation: str) -> bool:
+        return True
+
 
 def evaluate_beir(
     folder: Path,

@@ -2,7 +2,7 @@
 
 Sources are the live generation, whose rows are copied as arrays, and tables of new chunks. Nothing that the live one
 holds is tokenised or embedded again, and no more than a block of rows is held at once: what grows with the corpus is
-some 60 bytes a chunk of flat arrays.
+some 60 bytes a chunk of flat arrays, and about a kilobyte a document.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import shutil
 from array import array
 from collections.abc import Callable, Iterable, Iterator, Sequence, Set
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -217,10 +218,11 @@ class _Spool:
     def __enter__(self) -> _Spool:
         return self
 
-    def __exit__(self, *_: object) -> None:
-        self._chunks.__exit__(None, None, None)
-        self._vectors.close()
-        self.runs = self._tokens.close()
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        with closing(self._vectors):
+            self._chunks.__exit__(None, None, None)
+        if kind is None:
+            self.runs = self._tokens.close()
 
     def add(self, table: pa.Table) -> None:
         """Rows of staging.SCHEMA."""
@@ -274,10 +276,10 @@ class _Spool:
         return np.split(rows[order], np.searchsorted(docs[order], np.arange(1, len(self.about))))
 
     def _pay(self, owed: _Owed, find: Find | None) -> None:
-        given = np.setdiff1d(np.arange(len(self.vectors)), owed.rows)
+        given, keys = np.setdiff1d(np.arange(len(self.vectors)), owed.rows), words(self._keys)
         for start in range(0, len(given), BATCH):
             rows = given[start : start + BATCH]
-            owed.pay(words(self._keys)[:, rows], self.vectors[rows], self.vectors)
+            owed.pay(keys[:, rows], self.vectors[rows], self.vectors)
         if find is not None and not owed.paid.all():
             for keys, vectors in find(Digests.of(owed.keys[:, ~owed.paid])):
                 owed.pay(keys, vectors, self.vectors)

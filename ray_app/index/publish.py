@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from ray_app.config import IndexSettings
-from ray_app.errors import ChecksumMismatch, VectorStoreDown, VectorStoreLocked
+from ray_app.errors import ChecksumMismatch, StoreError, VectorStoreDown, VectorStoreLocked
 from ray_app.index.depot import Depot
 from ray_app.index.digests import Digests, Words, hexes, union, words
 from ray_app.index.generation import Generation
@@ -75,47 +75,72 @@ class Publisher:
         now: float,
         figures: Mapping[str, float] | None = None,
         hold: bool = False,
+        refill: bool = False,
     ) -> Published:
         """Make a generation the live one of ``brand``, keep as many as the settings say, collect the rest.
 
         Raises ChecksumMismatch when its files are damaged and LeaseLost when ``fence`` is old, both before anything
-        is switched. A vector store that fails does not stop it: generations are the truth, the store is brought into
-        line by the next publish. Brands that are searched through it are filled before the switch, others after.
+        is switched; what goes wrong after the switch is told as degraded. A vector store that fails does not stop it:
+        generations are the truth, and are searched exactly until the next run has brought the store into line. Brands
+        that are searched through it are filled before the switch, others after. ``refill`` sends every vector again,
+        also those of ids that it holds.
         """
         built = Generation.open(self._depot.fetch(brand, name), verify=True)
         self._depot.push(brand, name)
-        before = self._open(brand, (row.generation for row in self._catalog.generations(brand)))
+        rows = self._catalog.generations(brand)
+        before = self._open(brand, (row.generation for row in rows))
+        live = self._catalog.live(brand)
+        trusted = not refill and live is not None and self._catalog.aligned().get(brand) == live
         summary = {**built.manifest.summary(), "figures": dict(figures) if figures else None}
         self._catalog.add_generation(brand, name, summary, fence)
-        early = Alignment()
+        early: Alignment | None = None
         if len(built) > self._settings.exact_max_chunks:
-            early = self._align(brand, [*before, built], before)
+            early = self._align(brand, [*before, built], before if trusted else (), refill=built if refill else None)
         self._catalog.publish(brand, name, now, fence, hold=hold)
-        kept = self._kept(brand, name)
-        late = self._align(brand, self._open(brand, kept), [*before, built] if early.upserted else before)
-        removed = collect(self._catalog, self._depot, brand, kept, now)
-        problem = early.problem or late.problem
-        done = Published(name, early.upserted + late.upserted, late.deleted, tuple(removed), problem)
+        if early is not None and not early.problem and self._vectors is not None:
+            self._catalog.set_aligned(brand, name)
+        known: Sequence[Generation] = before if trusted else ()
+        if early is not None:
+            known = [*before, built] if not early.problem else ()
+        try:
+            done = self._clear_away(brand, name, fence, now, known, refill=refill and early is None)
+        except (StoreError, OSError) as error:  # the new generation is live all the same; the next run finishes this
+            log.warning("publication_not_finished", brand=brand, generation=name, error=str(error))
+            done = Published(name, 0, 0, (), f"It is live, but clearing up after it failed: {error}")
+        if early is not None:
+            done = replace(done, upserted=done.upserted + early.upserted, degraded=early.problem or done.degraded)
         log.info("generation_live", brand=brand, chunks=len(built), **_fields(done))
         return done
 
-    def tidy(self, brand: str, now: float) -> Published | None:
+    def tidy(self, brand: str, now: float, fence: int | None = None) -> Published | None:
         """Collect what no kept generation needs, and bring the vector store in line, asked for every id.
 
         Nothing is switched; None for a brand of which nothing is published. Call it under the brand's lease.
         """
         live = self._catalog.live(brand)
-        if live is None:
-            return None
-        kept = self._kept(brand, live)
-        done = self._align(brand, self._open(brand, kept), ())
-        removed = collect(self._catalog, self._depot, brand, kept, now)
+        return None if live is None else self._clear_away(brand, live, fence, now, (), refill=False)
+
+    def _clear_away(
+        self, brand: str, live: str, fence: int | None, now: float, known: Sequence[Generation], *, refill: bool
+    ) -> Published:
+        """Bring the vector store in line with what is kept, and collect the rest. Raises LeaseLost."""
+        rows = [row.generation for row in self._catalog.generations(brand)]  # what comes later is not ours to collect
+        kept = self._kept(brand, live, rows)
+        generations = self._open(brand, kept)
+        self._catalog.check(brand, fence)
+        again = next((one for one in generations if one.name == live), None) if refill else None
+        done = self._align(brand, generations, known, refill=again)
+        self._catalog.check(brand, fence)
+        if self._vectors is not None and not done.problem:
+            self._catalog.set_aligned(brand, live)
+        old = [name for name in rows if name not in kept]
+        removed = collect(self._catalog, self._depot, brand, old, {*kept, *rows}, now)
         return Published(live, done.upserted, done.deleted, tuple(removed), done.problem)
 
-    def _kept(self, brand: str, live: str) -> set[str]:
-        """The live generation and the newest others that were published once."""
-        there = set(self._depot.names(brand))
-        newest = [row.generation for row in self._catalog.generations(brand) if row.generation in there - {live}]
+    def _kept(self, brand: str, live: str, rows: Sequence[str]) -> set[str]:
+        """The live generation and the newest others of the recorded ``rows`` that are whole."""
+        there = set(self._depot.names(brand)) - {live}
+        newest = [name for name in rows if name in there]
         return {live, *newest[: self._settings.keep_generations - 1]}
 
     def _open(self, brand: str, names: Iterable[str]) -> list[Generation]:
@@ -128,19 +153,33 @@ class Publisher:
                 log.error("generation_damaged", brand=brand, generation=name, error=str(error))
         return found
 
-    def _align(self, brand: str, generations: Sequence[Generation], before: Sequence[Generation]) -> Alignment:
+    def _align(
+        self,
+        brand: str,
+        generations: Sequence[Generation],
+        before: Sequence[Generation],
+        *,
+        refill: Generation | None = None,
+    ) -> Alignment:
         if self._vectors is None:
             return Alignment()
-        return align(self._vectors, brand, generations, before)
+        if not before:  # nobody knows what it lacks: search exactly until it is filled
+            self._catalog.set_aligned(brand, "")
+        return align(self._vectors, brand, generations, before, refill)
 
 
 def align(
-    store: VectorStore, brand: str, generations: Sequence[Generation], before: Sequence[Generation] = ()
+    store: VectorStore,
+    brand: str,
+    generations: Sequence[Generation],
+    before: Sequence[Generation] = (),
+    refill: Generation | None = None,
 ) -> Alignment:
     """Have the store hold the vectors of these generations of ``brand`` and no others of it.
 
     ``before`` are generations it was in line with: when it holds as many ids as they do, it is believed to hold just
-    those, and a large brand costs no more than what changed. Without ``before`` it is asked for every id.
+    those, and a large brand costs no more than what changed. Without ``before`` it is asked for every id. Of ``refill``
+    every vector is sent, for ids do not tell whether a vector is the present one.
     """
     done = Alignment()
     try:
@@ -152,6 +191,9 @@ def align(
         for name, own in wanted.items():
             held = _held(store, name, known.get(name, []))
             done = _align_one(store, name, own, held, done)
+        if refill is not None:
+            name = collection_name(brand, refill.manifest.model)
+            done = replace(done, upserted=_upsert(store, name, refill, refill.ids.digests.words))
     except (VectorStoreDown, VectorStoreLocked) as error:
         log.warning("vector_store_not_aligned", brand=brand, error=str(error))
         return replace(done, problem=str(error))
@@ -206,18 +248,24 @@ def _fields(done: Published) -> Mapping[str, str | int]:
     }
 
 
-def collect(catalog: Catalog, depot: Depot, brand: str, kept: Collection[str], now: float) -> list[str]:
-    """Remove what is not ``kept``, and what crashed runs left; returns the names.
+def collect(
+    catalog: Catalog, depot: Depot, brand: str, old: Sequence[str], kept: Collection[str], now: float
+) -> list[str]:
+    """Remove the recorded generations ``old``, but never the live one, and what crashed runs left; returns the names.
 
-    Files go before their row: while the row is there, the next publish finds what this one did not finish.
+    ``kept`` are all others that are recorded. Files go before their row: while the row is there, the next publish
+    finds what this one did not finish.
     """
-    old = [row.generation for row in catalog.generations(brand) if row.generation not in kept]
+    removed = []
     for name in old:
-        depot.remove(brand, name)
-        catalog.drop_generation(brand, name)
-    stale = stale_names(depot.root, brand, set(kept), now - STALE_AGE_S)
+        if catalog.live(brand) != name:
+            depot.remove(brand, name)
+            catalog.drop_generation(brand, name)
+            removed.append(name)
+    recorded = {*kept, *(row.generation for row in catalog.generations(brand))}
+    stale = stale_names(depot.root, brand, recorded, now - STALE_AGE_S)
     if depot.shared:  # pushed by a run that was killed before it published
-        stale += [name for name in depot.names(brand) if name not in kept and made_at(name) < now - STALE_AGE_S]
+        stale += [name for name in depot.names(brand) if name not in recorded and made_at(name) < now - STALE_AGE_S]
     for name in dict.fromkeys(stale):
         depot.remove(brand, name)
-    return old + list(dict.fromkeys(stale))
+    return removed + list(dict.fromkeys(stale))

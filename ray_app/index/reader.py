@@ -70,6 +70,7 @@ class IndexReader:
         self._clock = clock
         self._held: Mapping[str, Generation] = {}  # replaced whole, so that questions need no lock
         self._pointers: Mapping[str, str] | None = None  # as of the last look
+        self._aligned: Mapping[str, str] = {}  # likewise: what the vector store holds whole
         self._failures: dict[str, _Failure] = {}
         self._changing = threading.Lock()
         self._opening: dict[str, threading.Lock] = {}  # by brand
@@ -91,6 +92,10 @@ class IndexReader:
             self._pointers = self._catalog.pointers()
         return sorted(self._pointers)
 
+    def in_store(self, brand: str, generation: str) -> bool:
+        """Whether the vector store is known to hold a generation whole. As of the last look."""
+        return self._aligned.get(brand) == generation
+
     @property
     def damaged(self) -> dict[str, str]:
         """Why a brand is not served from its live generation, or not by its vectors."""
@@ -105,7 +110,7 @@ class IndexReader:
     def look(self) -> list[str]:
         """Read the pointers and let go of brands that have none any more; returns the brands to ``follow``."""
         try:
-            pointers = self._catalog.pointers()
+            pointers, self._aligned = self._catalog.pointers(), self._catalog.aligned()
         except StoreError as error:
             if not self._sql_down:
                 log.warning("pointers_not_read", error=str(error))  # what was live a moment ago still answers
@@ -252,8 +257,11 @@ class IndexReader:
         log.error("generation_damaged", brand=brand, generation=name, error=str(error))
 
     def _stand_in(self, brand: str, damaged: str, error: BacklineError) -> Generation:
-        """The newest good one but ``damaged``. Raises ``error`` when there is none."""
-        for name in reversed(self._depot.names(brand)):
+        """The next older good one that was published, else the next newer. Raises ``error`` when there is none."""
+        there = set(self._depot.names(brand))
+        names = [row.generation for row in self._catalog.generations(brand) if row.generation in there]
+        older, newer = [n for n in names if n < damaged], [n for n in names if n > damaged]
+        for name in (*older, *reversed(newer)):
             if name != damaged:
                 try:
                     generation = self._opener(self._depot.fetch(brand, name))

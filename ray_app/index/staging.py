@@ -18,10 +18,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from ray_app.errors import ModelMismatch
+from ray_app.errors import IndexingError, ModelMismatch
 from ray_app.index.digests import Digests, Words, union, words
 from ray_app.index.files import sync_folder
+from ray_app.observe.log import get_logger
 from ray_app.records import Chunk, ModelId
+
+log = get_logger(__name__)
 
 # The keys a run need not embed; a file, because workers on any node and after any restart must find them.
 KNOWN = "known.npy"
@@ -110,18 +113,22 @@ class Staging:
         if table.num_rows == 0:
             return 0
         part = self._dir / run / f"{uuid.uuid4().hex}.part"
-        with part.open("wb") as file:
-            pq.write_table(table, file, compression="zstd")
-            file.flush()
-            os.fsync(file.fileno())
-        part.rename(part.with_suffix(".parquet"))
-        sync_folder(part.parent)
+        try:
+            with part.open("wb") as file:
+                pq.write_table(table, file, compression="zstd", write_page_checksum=True)
+                file.flush()
+                os.fsync(file.fileno())
+            part.rename(part.with_suffix(".parquet"))
+            sync_folder(part.parent)
+        except OSError:
+            part.unlink(missing_ok=True)  # the disk may be full
+            raise
         return int(table.num_rows)
 
     def tables(self, run: str) -> Iterator[pa.Table]:
         """Every row of one run, READ_ROWS at a time. A row that was written twice comes twice."""
         for file in sorted((self._dir / run).glob("*.parquet")):
-            for batch in pq.ParquetFile(file).iter_batches(READ_ROWS):
+            for batch in _batches(file):
                 yield pa.Table.from_batches([batch])
 
     def find(self, wanted: Digests) -> Iterator[tuple[Words, NDArray[np.float16]]]:
@@ -154,8 +161,20 @@ class Staging:
         return self._dir / run / f"{name}.tries"
 
     def _columns(self, names: list[str], run: str = "*") -> Iterator[pa.RecordBatch]:
+        """Of earlier runs. A part that was damaged since is left out: its texts are embedded again."""
         for file in sorted(self._dir.glob(f"{run}/*.parquet")):
-            yield from pq.ParquetFile(file).iter_batches(READ_ROWS, columns=names)
+            try:
+                yield from _batches(file, names)
+            except IndexingError as error:
+                log.error("staged_part_damaged", part=file.name, error=str(error))
+
+
+def _batches(file: Path, columns: list[str] | None = None) -> Iterator[pa.RecordBatch]:
+    """READ_ROWS at a time. Raises IndexingError for a part that is damaged."""
+    try:
+        yield from pq.ParquetFile(file, page_checksum_verification=True).iter_batches(READ_ROWS, columns=columns)
+    except (OSError, pa.ArrowException) as error:
+        raise IndexingError(f"The staged part {file.name} cannot be read: {error}", hint="Run it again.") from error
 
 
 def vectors_of(column: pa.BinaryArray, dim: int) -> NDArray[np.float16]:

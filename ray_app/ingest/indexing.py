@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from ray_app.config import Settings
-from ray_app.errors import ChecksumMismatch, LeaseLost, PublishRefused
+from ray_app.errors import BacklineError, ChecksumMismatch, LeaseLost, PublishRefused, StoreError
 from ray_app.index.build import Recipe, Sources, write_generation
 from ray_app.index.depot import open_depot
 from ray_app.index.digests import Digests, Words
@@ -28,6 +28,7 @@ from ray_app.observe.log import get_logger
 from ray_app.records import ModelId
 from ray_app.store.lease import Lease
 from ray_app.store.ledger import StoredDocument
+from ray_app.store.lost import LOST
 from ray_app.store.rejects import Reject
 from ray_app.store.stores import Stores
 
@@ -87,24 +88,25 @@ class BrandIndexer:
 
         ``again`` cuts and tokenises every document anew; vectors are reused all the same, unless ``embed_anew`` has
         them computed, too, whatever is staged. ``force`` publishes what the gate refuses, and ends the hold of a
-        rollback. Raises PublishRefused, IndexingError, BadVector, LeaseLost,
-        StoreError, OSError. Whatever is raised, the live generation stays, and what was embedded is not lost.
+        rollback. Raises PublishRefused, IndexingError, BadVector, LeaseLost, StoreError, OSError; then the live
+        generation stays, and what was embedded is not lost. What goes wrong after the switch is told as degraded.
         """
         started = time.monotonic()
         self._stores.ledger.consolidate(brand, lease.fence)  # a crawl that was killed has not come to it
         again = again or embed_anew
         work = self._work(brand, again=again, embed_anew=embed_anew)
-        if work.live is not None and not force and self._stores.catalog.held(brand):
+        held = self._stores.catalog.held(brand)
+        if held and not force:
             return work.stays("held", time.monotonic() - started)
-        if work.live is not None and not again and work.is_live():
-            degraded = self._finish(work)
+        if work.live is not None and not again and not (held and force) and work.is_live():
+            degraded = self._finish(work, lease)
             return replace(work.stays("unchanged", time.monotonic() - started), degraded=degraded)
         return self._build(work, lease, started, force=force)
 
     def _work(self, brand: str, *, again: bool, embed_anew: bool) -> _Work:
         settings = self._settings.embedding
         live, earlier = self._generations(brand)
-        return _Work(
+        work = _Work(
             brand,
             documents=self._stores.ledger.documents(brand),
             model=model_id(settings),
@@ -115,6 +117,7 @@ class BrandIndexer:
             again=again,
             embed_anew=embed_anew,
         )
+        return work.without_lost()
 
     def _generations(self, brand: str) -> tuple[Generation | None, list[Generation]]:
         """The live generation, and when it is damaged or missing, others whose vectors may serve."""
@@ -151,13 +154,15 @@ class BrandIndexer:
             now=time.time(),
             check=lease.confirm,
         )
-        figures = self._judge(work, manifest, force=force)
         name = manifest.generation
         try:
+            figures = self._judge(work, manifest, force=force)
             self._stores.rejects.replace(work.brand, kept, intake.rejects, lease.fence)
-            done = self._publisher.publish(work.brand, name, fence=lease.fence, now=time.time(), figures=figures)
-        except LeaseLost:  # by a run that forgets, perhaps: what this one has built may hold it
-            self._depot.remove(work.brand, name)
+            done = self._publisher.publish(
+                work.brand, name, fence=lease.fence, now=time.time(), figures=figures, refill=work.embed_anew
+            )
+        except (BacklineError, OSError) as error:
+            self._discard(work.brand, name, error)
             raise
         staging.clear(finished=not done.degraded)
         return EmbedReport(
@@ -175,25 +180,34 @@ class BrandIndexer:
             degraded=done.degraded,
         )
 
-    def _finish(self, work: _Work) -> str:
+    def _discard(self, brand: str, name: str, error: Exception) -> None:
+        """Remove what was built and not switched to: nobody judged it good, or it holds what somebody forgets."""
+        try:
+            recorded = any(row.generation == name for row in self._stores.catalog.generations(brand))
+            if not recorded or (isinstance(error, LeaseLost) and self._stores.catalog.live(brand) != name):
+                self._depot.remove(brand, name)
+        except (StoreError, OSError) as problem:  # it is collected later, as what a killed run leaves is
+            log.warning("built_generation_stays", brand=brand, generation=name, error=str(problem))
+
+    def _finish(self, work: _Work, lease: Lease) -> str:
         """Do what a run left that was killed after the switch or had no vector store; why there is still none."""
         staging = Staging(self._stores.staging_root, work.brand, work.model)
         if not staging.unfinished():
             return ""
-        done = self._publisher.tidy(work.brand, time.time())
+        done = self._publisher.tidy(work.brand, time.time(), lease.fence)
         problem = done.degraded if done is not None else ""
         staging.clear(finished=not problem)
         return problem
 
     def _judge(self, work: _Work, manifest: Manifest, *, force: bool) -> Mapping[str, float]:
-        """What the gate measured. Raises PublishRefused, unless forced, and removes what it refuses."""
+        """What the gate measured. Raises PublishRefused, unless forced."""
         if self._gate is None:
             return {}
         path = self._depot.path(work.brand, manifest.generation)
-        verdict = self._gate.judge(Generation.open(path, verify=False), work.live)
+        former = work.live or next(iter(work.earlier), None)  # the newest good one, when the live one is damaged
+        verdict = self._gate.judge(Generation.open(path, verify=False), former)
         log.info("generation_judged", brand=work.brand, passed=verdict.passed, why=verdict.why, **verdict.figures)
         if not verdict.passed and not force:
-            self._depot.remove(work.brand, manifest.generation)
             raise PublishRefused(verdict.why, hint="Look into it, or publish all the same with --force.")
         return verdict.figures
 
@@ -211,6 +225,15 @@ class _Work:
     earlier: Sequence[Generation]  # good ones, when the live one is not
     again: bool
     embed_anew: bool  # no vector is taken from anywhere
+
+    def without_lost(self) -> _Work:
+        """Without documents whose text is lost until it is fetched anew, but for those that are taken over uncut."""
+        if not any(document.page.part == LOST for document in self.documents):
+            return self
+        kept = self.kept()
+        there = [document for document in self.documents if document.page.part != LOST or document.url in kept]
+        log.warning("lost_texts_left_out", brand=self.brand, documents=len(self.documents) - len(there))
+        return replace(self, documents=there)
 
     def is_live(self) -> bool:
         """Whether the live generation already holds just these documents, cut, tokenised and embedded this way."""
@@ -256,8 +279,12 @@ class _Work:
         )
 
     def stays(self, why: str, seconds: float) -> EmbedReport:
-        """The report when the live generation stays."""
-        assert self.live is not None  # noqa: S101  # the caller has looked
+        """The report when the live generation stays. Raises ChecksumMismatch when it is held and damaged."""
+        if self.live is None:
+            raise ChecksumMismatch(
+                f"The live generation of {self.brand!r} is damaged, and a rollback holds it.",
+                hint=f"backline index verify --brand {self.brand}",
+            )
         held = self.live.manifest
         return EmbedReport(
             self.brand, held.generation, False, held.documents, held.chunks, 0, held.chunks, seconds, why=why

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import and_, delete, select
+from sqlalchemy import and_, delete, select, update
 
 from ray_app.errors import LeaseLost, NoGeneration, StoreError, UnknownBrand
 from ray_app.store import fence as lease
@@ -118,6 +118,23 @@ class Catalog:
         with self._db.read() as conn:
             rows = conn.execute(select(pointers.c.brand, pointers.c.generation))
             return {row.brand: row.generation for row in rows}
+
+    def aligned(self) -> dict[str, str]:
+        """The generation of each brand that the vector store is known to hold whole."""
+        with self._db.read() as conn:
+            rows = conn.execute(select(pointers.c.brand, pointers.c.aligned).where(pointers.c.aligned != ""))
+            return {row.brand: row.aligned for row in rows}
+
+    def set_aligned(self, brand: str, generation: str) -> None:
+        """Notes that the vector store holds a generation whole; "" while that is not known."""
+        with self._db.write() as conn:
+            conn.execute(update(pointers).where(pointers.c.brand == brand).values(aligned=generation))
+
+    def check(self, brand: str, fence: int | None) -> None:
+        """Raises LeaseLost when a ``fence`` is given and old."""
+        if fence is not None:
+            with self._db.write() as conn:
+                lease.check(conn, brand, fence)
 
     def held(self, brand: str) -> bool:
         """Whether the live generation is to stay whatever is built."""

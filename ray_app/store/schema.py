@@ -198,6 +198,7 @@ pointers = Table(
     Column("brand", KEY, primary_key=True),
     Column("generation", KEY, nullable=False),
     _time("published_at"),
+    _text("aligned"),  # since version 4: the generation that the vector store is known to hold whole, "" for none
     _count("held"),  # since version 4: 1 after a rollback that holds; nothing is published then unless forced
     ForeignKeyConstraint(["brand", "generation"], ["generations.brand", "generations.generation"]),
 )

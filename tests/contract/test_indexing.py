@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import pytest
+from sqlalchemy import update
 from workshop import BRAND, Workshop
 
 from ray_app.config import with_changes
-from ray_app.errors import LeaseLost, PublishRefused
+from ray_app.errors import ChecksumMismatch, LeaseLost, PublishRefused, StoreUnavailable
 from ray_app.index.generation import Generation
 from ray_app.index.layout import generation_names, generation_path
 from ray_app.index.ports import Verdict
@@ -15,6 +16,8 @@ from ray_app.ingest.indexing import BrandIndexer
 from ray_app.ingest.stages import EmbedOrder
 from ray_app.records import ModelId
 from ray_app.store.lease import Lease
+from ray_app.store.lost import LOST
+from ray_app.store.schema import urls
 
 
 def test_the_documents_become_searchable_and_again_nothing_happens(shop: Workshop) -> None:
@@ -182,3 +185,45 @@ def test_a_run_that_is_taken_over_meanwhile_leaves_no_generation(shop: Workshop,
         BrandIndexer(shop.settings, shop.stores, run, shop.vectors, gate).index(BRAND, lease)
     assert [path for path in (shop.stores.index_root / BRAND).iterdir() if path.is_dir()] == []
     assert shop.stores.catalog.generations(BRAND) == []
+
+
+def test_a_held_brand_whose_generation_is_damaged_is_not_published_over(shop: Workshop) -> None:
+    shop.put({"a": "Press reset."})
+    first = shop.index().generation
+    shop.put({"a": "Press reset twice."})
+    shop.index()
+    shop.stores.catalog.publish(BRAND, first, 1.0, hold=True)
+    path = generation_path(shop.stores.index_root, BRAND, first) / "vectors.npy"
+    path.write_bytes(path.read_bytes()[:-1])
+    with pytest.raises(ChecksumMismatch, match=r"rollback holds it.*verify"):
+        shop.index()
+    assert (shop.stores.catalog.live(BRAND), shop.stores.catalog.held(BRAND)) == (first, True)
+
+
+def test_force_ends_a_hold_also_when_nothing_changed(shop: Workshop) -> None:
+    shop.put({"a": "Press reset."})
+    first = shop.index().generation
+    shop.stores.catalog.publish(BRAND, first, 1.0, hold=True)
+    assert shop.index(force=True).published
+    assert not shop.stores.catalog.held(BRAND)
+
+
+def test_a_lost_text_stays_in_the_index_or_is_left_out_and_stops_nobody(shop: Workshop) -> None:
+    shop.put({"a": "Press reset.", "b": "Clean the filter."})
+    shop.index()
+    with shop.stores.db.write() as conn:
+        conn.execute(update(urls).where(urls.c.url.endswith("/b")).values(page_part=LOST))
+    assert shop.index().why == "unchanged"
+    report = shop.index(again=True)
+    assert (report.documents, shop.texts()) == (1, ["Press reset."])
+
+
+def test_what_was_built_and_could_not_be_judged_does_not_stay(shop: Workshop) -> None:
+    class Broken(FixedGate):
+        def judge(self, built: Generation, live: Generation | None) -> Verdict:
+            raise StoreUnavailable
+
+    shop.put({"a": "Press reset."})
+    with pytest.raises(StoreUnavailable):
+        shop.index(Broken(passed=True))
+    assert generation_names(shop.stores.index_root, BRAND) == []

@@ -86,6 +86,7 @@ def test_a_database_of_version_3_keeps_what_is_published(db_url: str) -> None:
         "DROP TABLE rejects",
         "DROP TABLE tombstones",
         "ALTER TABLE pointers DROP COLUMN held",
+        "ALTER TABLE pointers DROP COLUMN aligned",
         "ALTER TABLE generations DROP COLUMN figures",
     )
     db = Database(db_url)

@@ -67,6 +67,7 @@ class FixedIndex:
     """Published generations without a catalog."""
 
     generations: dict[str, Generation]
+    whole: bool = True  # the vector store holds them
 
     def get(self, brand: str) -> Generation:
         if brand not in self.generations:
@@ -75,3 +76,6 @@ class FixedIndex:
 
     def brands(self) -> list[str]:
         return sorted(self.generations)
+
+    def in_store(self, brand: str, generation: str) -> bool:
+        return self.whole

@@ -165,6 +165,21 @@ async def test_few_rows_of_a_large_brand_are_searched_exactly(
     assert (len(got.dense), got.degraded) == (4, ("chroma",))
 
 
+async def test_a_store_that_is_not_known_to_be_whole_is_not_asked(
+    build: Build, embedder: HashEmbedder, settings: Settings
+) -> None:
+    """Of a half filled one the answer would be a half, and nobody would see it."""
+    generation = build("acme", [chunk("reset"), chunk("paper"), chunk("ink")])
+    store = MemoryVectorStore()
+    store.upsert(collection_name("acme", embedder.model), generation.chunk_ids()[:2], generation.vectors[:2])
+    limits = with_changes(settings, index={"exact_max_chunks": 0}, retrieval={"candidates": 2})
+    retriever = Retriever(FixedIndex({"acme": generation}, whole=False), embedder, limits, store)
+    for word in ("reset", "paper", "ink"):
+        got = await retriever.search(asked(word), retriever.open("acme"))
+        assert word in got.dense[0].chunk.text
+        assert got.degraded == ("chroma",)
+
+
 async def test_no_question_scores_the_whole_corpus(
     retriever: Retriever, opened: Opened, monkeypatch: pytest.MonkeyPatch
 ) -> None:

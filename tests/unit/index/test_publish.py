@@ -22,7 +22,7 @@ from ray_app.index.reader import IndexReader
 from ray_app.records import ModelId
 from ray_app.store.catalog import Catalog
 
-from .conftest import MODEL, NOW, Build, chunk
+from .conftest import MODEL, NOW, Build, chunk, digest, vectors_of
 
 Publish = Callable[..., Published]
 COLLECTION = collection_name("acme", MODEL)
@@ -265,3 +265,52 @@ def test_nodes_read_from_the_store_what_another_has_published(catalog: Catalog, 
     assert done.removed == (first,)
     assert there.names("acme") == [second]
     assert IndexReader(catalog, there).get("acme").chunk(0).text == "b"
+
+
+def test_a_store_that_was_down_for_one_publication_is_not_believed_by_its_count(
+    catalog: Catalog, build: Build, go: Publish
+) -> None:
+    """As many ids as there should be, and others."""
+    store = MemoryVectorStore()
+    for number, texts in enumerate((["a", "b"], ["b", "c"])):
+        go(build(texts, now=NOW + number).generation, store)
+        assert catalog.aligned() == {"acme": catalog.live("acme")}
+    third = build(["c", "d"], now=NOW + 2).generation
+    assert go(third, DownStore()).degraded
+    assert catalog.aligned().get("acme") != third
+    fourth = build(["d", "e"], now=NOW + 3).generation
+    go(fourth, store)
+    assert store.ids(COLLECTION) == ids(["c", "d", "e"])
+    assert catalog.aligned() == {"acme": fourth}
+
+
+def test_vectors_computed_anew_reach_the_store_under_the_same_ids(catalog: Catalog, root: Path, build: Build) -> None:
+    store, settings = MemoryVectorStore(), IndexSettings()
+    publisher = Publisher(catalog, Depot(root), store, settings)
+    publisher.publish("acme", build(["a"]).generation, fence=None, now=NOW)
+
+    def turned(keys: Sequence[str]) -> Any:
+        return -vectors_of(keys)
+
+    again = build(["a"], vector_of=turned, now=NOW + 1).generation
+    publisher.publish("acme", again, fence=None, now=NOW + 1, refill=True)
+    ((_, cosine),) = store.query(COLLECTION, turned([digest("a")])[0], 1)
+    assert cosine == pytest.approx(1, abs=2e-3)
+
+
+def test_what_others_publish_meanwhile_is_not_collected(
+    catalog: Catalog, root: Path, build: Build, go: Publish, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A run that lost its brand while it filled the store, and the one that took the brand over."""
+    go(build(["a"]).generation, None, keep=1)
+    mine, theirs = build(["b"], now=NOW + 1).generation, build(["c"], now=NOW + 2).generation
+
+    class Slow(MemoryVectorStore):
+        def upsert(self, collection: str, names: Sequence[str], vectors: Any) -> None:
+            super().upsert(collection, names, vectors)
+            if catalog.live("acme") == mine:
+                go(theirs, None, keep=1)
+
+    go(mine, Slow(), keep=1)
+    assert catalog.live("acme") == theirs
+    assert Generation.open(generation_path(root, "acme", theirs)).chunk(0).text == "c"
