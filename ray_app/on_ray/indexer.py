@@ -28,6 +28,7 @@ from ray_app.errors import (
     LeaseHeld,
     LeaseLost,
     StoreError,
+    StoreUnavailable,
 )
 from ray_app.index.chroma import ChromaStore
 from ray_app.index.embedder import load_embedder
@@ -128,8 +129,12 @@ class Indexer:
             self._want(task)
 
     def _want(self, task: Task) -> None:
+        brand = task.payload.get("brand")
+        if not isinstance(brand, str) or not brand:
+            self._note(task.task_id, state=TaskState.FAILED, error="The task names no brand any more.")
+            return
         with self._changed:
-            tasks = self._wanted.setdefault(task.payload["brand"], [])
+            tasks = self._wanted.setdefault(brand, [])
             if task.task_id not in tasks:
                 tasks.append(task.task_id)
             self._changed.notify()
@@ -153,8 +158,12 @@ class Indexer:
         except StoreError as error:
             log.warning("tasks_not_resumed", error=str(error))
             return False
-        for task in filter(_is_open, tasks):
-            self._want(task)
+        try:
+            for task in filter(_is_open, tasks):
+                self._want(task)
+        except StoreError as error:
+            log.warning("tasks_not_resumed", error=str(error))
+            return False
         return True
 
     def _turn(self, brand: str) -> bool:
@@ -231,7 +240,13 @@ class Indexer:
         self._note(task_id, submission_id=job)
 
     def _note(self, task_id: str, **fields: Any) -> None:
-        self._stores.tasks.update(task_id, now=time.time(), **fields)
+        try:
+            self._stores.tasks.update(task_id, now=time.time(), **fields)
+        except StoreUnavailable:
+            raise
+        except StoreError:  # deleted meanwhile, which must not keep the others waiting
+            if self._stores.tasks.get(task_id) is not None:
+                raise
 
 
 def store_document(settings: Settings, stores: Stores, brand: str, given: Handed) -> Receipt:

@@ -118,6 +118,8 @@ class Forgetting:
     def tasks(self, brand: str, gone: Collection[str]) -> int:
         """Deletes ended tasks that name a URL (or, without any, the brand), and empties others; returns how many."""
         names = _named_by(brand, gone)
+        # Who works on one of a URL still needs to know for whom; one of a whole brand has nothing left to work on.
+        kept = {"payload": {"brand": brand}} if gone else {"payload": {}, "state": TaskState.CANCELLED.value}
         last, found = "", 0
         while rows := self._some_tasks(last):
             last = rows[-1][0]
@@ -128,7 +130,8 @@ class Forgetting:
                     if state in _ENDED:
                         conn.execute(delete(tasks).where(tasks.c.id == key))
                     else:  # whoever works on it notes there how it ends
-                        conn.execute(update(tasks).where(tasks.c.id == key).values(payload={}, result=None, error=""))
+                        values = {**kept, "result": None, "error": ""}
+                        conn.execute(update(tasks).where(tasks.c.id == key).values(**values))
         return found
 
     def _some_tasks(self, last: str) -> list[tuple[Any, ...]]:

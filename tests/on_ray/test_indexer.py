@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import pytest
+from sqlalchemy import delete
 
 from ray_app.config import Settings
 from ray_app.errors import ClusterUnavailable, ConfigError, InputError, LeaseLost, StoreUnavailable
@@ -23,6 +24,7 @@ from ray_app.on_ray.targets import known
 from ray_app.records import TaskState
 from ray_app.store.lease import Lease
 from ray_app.store.ledger import Holder
+from ray_app.store.schema import tasks
 from ray_app.store.stores import Stores, stores
 from ray_app.store.tasks import Task
 from ray_app.testing.fakes import HashEmbedder
@@ -175,6 +177,16 @@ def test_a_new_process_takes_up_what_the_last_one_left(desk: Desk) -> None:
     desk.indexer.start()
     assert desk.ended(task_id).state is desk.ended(running).state is TaskState.DONE
     assert desk.get(jobs).state is TaskState.QUEUED, "a job sees to it"
+
+
+def test_a_task_that_lost_its_brand_or_was_deleted_keeps_nobody_waiting(desk: Desk) -> None:
+    nameless = desk.stores.tasks.create("embed", {}, time.time())
+    deleted, waiting = desk.hand(), desk.hand()
+    with desk.stores.db.write() as conn:
+        conn.execute(delete(tasks).where(tasks.c.id == deleted))
+    desk.indexer.start()
+    assert desk.ended(nameless).state is TaskState.FAILED
+    assert desk.ended(waiting).state is TaskState.DONE
 
 
 def test_a_holder_that_died_is_followed_at_once(desk: Desk) -> None:

@@ -135,6 +135,16 @@ def test_the_receipt_says_what_was_removed_where(filled: Installation) -> None:
     assert Tombstones(filled.stores.db).find("acme", URL) == saved.tombstone()
 
 
+@pytest.mark.parametrize("url", [URL, ""])
+def test_a_task_that_waits_says_for_whom_or_is_cancelled(filled: Installation, url: str) -> None:
+    task = filled.stores.tasks.create("embed", {"brand": "acme", "document": {"url": URL}}, 1.0)
+    forgetter(filled).forget("acme", url)
+    left = filled.stores.tasks.get(task)
+    assert left is not None
+    wanted = ({"brand": "acme"}, TaskState.QUEUED) if url else ({}, TaskState.CANCELLED)
+    assert (left.payload, left.state) == wanted
+
+
 def test_again_there_is_nothing_left_and_the_receipt_is_the_same(filled: Installation) -> None:
     first = forgetter(filled).forget("acme", URL)
     counts = dict(first.removed)
