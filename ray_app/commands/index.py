@@ -24,7 +24,8 @@ from ray_app.commands.output import (
 
 if TYPE_CHECKING:
     from ray_app.config import Settings
-    from ray_app.index.ports import VectorStore
+    from ray_app.index.ports import Gate, VectorStore
+    from ray_app.ingest.rollback import RolledBack
     from ray_app.ingest.verify import Finding
     from ray_app.store.stores import Stores
 
@@ -47,9 +48,7 @@ def register(app: typer.Typer) -> None:
     app.add_typer(index_app, name="index")
 
 
-def list_generations(
-    brand: Annotated[str, typer.Option("--brand", "-b", help="One brand.")] = "", as_json: AsJson = False
-) -> None:
+def list_generations(brand: Brands = None, as_json: AsJson = False) -> None:
     """List the generations kept: the live one, whether a rollback holds it, and what the publish gate measured."""
     from ray_app.store.stores import stores
 
@@ -58,7 +57,7 @@ def list_generations(
         live = opened.catalog.pointers()
         rows = [
             {**asdict(row), "live": live.get(name) == row.generation}
-            for name in _known(opened, [brand] if brand else None)
+            for name in _known(opened, brand)
             for row in opened.catalog.generations(name)
         ]
     if as_json:
@@ -108,12 +107,23 @@ def rollback(
             done = roll_back(settings, opened, lease, brand, to=to, hold=hold, vectors=store)
     if as_json:
         emit(done.as_dict())
-        return
+    else:
+        _tell_rollback(done)
+    if done.degraded:
+        raise typer.Exit(EXIT_PARTLY)
+
+
+def _tell_rollback(done: RolledBack) -> None:
+    brand = done.brand
     say(f"{brand}: generation {done.generation} is live, with {done.documents} documents and {done.chunks} chunks")
     if done.held:
         say(f"It is held: nothing is published until `backline embed --brand {brand} --force`.")
     else:
-        say("The next run that finds changes publishes anew; --hold keeps it.")
+        say(
+            "It is not held: the next scheduled embedding or crawl publishes the stored texts again, at most six hours "
+            "later, even if nothing changed."
+        )
+        say(f"Keep it with `backline index rollback --brand {brand} --to {done.generation} --hold`.")
     if done.degraded:
         say(f"The vector store is not in line: {done.degraded}", "red")
 
@@ -127,16 +137,18 @@ def verify(
     as_json: AsJson = False,
 ) -> None:
     """Compare SQL, stored texts, generations and the vector store with one another, to the last byte, and repair."""
+    from ray_app.on_ray.gates import publish_gate
     from ray_app.store.stores import stores
 
     settings = settings_for()
     with stores(settings) as opened:
         names = _known(opened, brand)
         with _vectors(settings, wanted=settings.chroma.fill, session=repair) as store:
-            found = {name: _verified(settings, opened, name, store, repair=repair, wait_s=wait) for name in names}
+            gate = publish_gate(settings)
+            found = {n: _verified(settings, opened, n, store, gate, repair=repair, wait_s=wait) for n in names}
     findings = [one for own in found.values() for one in own]
     if as_json:
-        emit_lines(one.as_dict() for one in findings)
+        emit({"brands": names, "findings": [one.as_dict() for one in findings]})
     else:
         for one in findings:
             say(f"{one.brand}: {one.what}", "" if one.repaired else "red")
@@ -150,23 +162,35 @@ def verify(
 
 
 def _verified(
-    settings: Settings, opened: Stores, brand: str, store: VectorStore | None, *, repair: bool, wait_s: float
+    settings: Settings,
+    opened: Stores,
+    brand: str,
+    store: VectorStore | None,
+    gate: Gate | None,
+    *,
+    repair: bool,
+    wait_s: float,
 ) -> list[Finding]:
+    """What goes wrong with one brand is a finding, so that those of the others are told all the same."""
     from dataclasses import replace
 
-    from ray_app.errors import LeaseHeld
-    from ray_app.ingest.verify import Verifier
+    from ray.exceptions import RayError
+
+    from ray_app.errors import BacklineError, LeaseHeld
+    from ray_app.ingest.verify import Finding, Verifier
     from ray_app.on_ray.pipeline import indexer
     from ray_app.store.lease import Lease
 
-    verifier = Verifier(settings, opened, indexer(settings, opened, store), store)
-    if not repair:
-        return verifier.verify(brand, None)
+    verifier = Verifier(settings, opened, indexer(settings, opened, store, gate), store)
     try:
+        if not repair:
+            return verifier.verify(brand, None)
         with Lease(opened.ledger, brand, label="verify", ttl_s=settings.crawl.lease_s, wait_s=wait_s) as lease:
             return verifier.verify(brand, lease)
     except LeaseHeld as error:  # what a run is at work on is only looked at
         return [replace(one, how=error.message) for one in verifier.verify(brand, None)]
+    except (BacklineError, OSError, RayError) as error:
+        return [Finding(brand, "unfinished", "The check was cut short.", False, str(error))]
 
 
 def optimize(brand: Brands = None, as_json: AsJson = False) -> None:
@@ -186,7 +210,7 @@ def optimize(brand: Brands = None, as_json: AsJson = False) -> None:
         columns = ("brand", "before", "after", "generations", "vectors", "page parts", "problem")
         table(columns, (_optimized(one) for one in brands))
         say(f"data directory {done['bytes_before'] / MIB:.1f} -> {done['bytes_after'] / MIB:.1f} MiB", "bold")
-    _exit(sum(bool(one["error"]) for one in brands), len(brands))
+    _exit(sum(bool(one["error"] or one["problem"]) for one in brands), len(brands))
 
 
 def _optimized(one: Mapping[str, object]) -> tuple[object, ...]:
@@ -195,7 +219,7 @@ def _optimized(one: Mapping[str, object]) -> tuple[object, ...]:
     sizes = (f"{int(str(one[name])) / MIB:.1f} MiB" for name in ("bytes_before", "bytes_after"))
     parts = f"-{one['parts_removed']}, {one['parts_rewritten']} rewritten"
     vectors = f"+{one['vectors_upserted']} -{one['vectors_deleted']}"
-    return (one["brand"], *sizes, f"-{one['generations_removed']}", vectors, parts, one["problem"])
+    return (one["brand"], *sizes, f"-{one['generations_removed']}", vectors, parts, one["problem"] or one["note"])
 
 
 def reindex(

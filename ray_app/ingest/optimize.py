@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from itertools import groupby
 from pathlib import Path
@@ -45,6 +47,7 @@ class Optimized:
     parts_rewritten: int = 0
     parts_removed: int = 0
     problem: str = ""  # what could not be done, and why
+    note: str = ""  # what was left as it is on purpose
 
     def as_dict(self) -> dict[str, object]:
         return asdict(self)
@@ -59,18 +62,20 @@ def optimize_brand(
     """
     now = time.time()
     folders = (brand_path(settings.index_root, brand), settings.data_dir / "pages" / brand)
-    before = _bytes(*folders)
+    before = size_of(*folders)
     rewritten = sum(1 for _ in _rewrite(stores, brand, lease))
     removed = stores.pages.collect(brand, stores.ledger.parts(brand), now, STALE_AGE_S)
-    dropped, problem = 0, ""
-    if refill and vectors is not None:
-        dropped, problem = _drop(settings, stores, brand, vectors)
+    dropped, problem, note = 0, "", ""
+    if refill and vectors is not None and _searched(settings, stores, brand):
+        note = "Deleted vectors stay in the store, for the brand is searched through it."
+    elif refill and vectors is not None:
+        dropped, problem = _drop(brand, vectors)
     done = Publisher(stores.catalog, open_depot(settings), vectors, settings.index).tidy(brand, now)
     return Optimized(
         brand,
         generation=done.generation if done else "",
         bytes_before=before,
-        bytes_after=_bytes(*folders),
+        bytes_after=size_of(*folders),
         generations_removed=len(done.removed) if done else 0,
         vectors_upserted=done.upserted if done else 0,
         vectors_deleted=done.deleted if done else 0,
@@ -78,6 +83,7 @@ def optimize_brand(
         parts_rewritten=rewritten,
         parts_removed=removed,
         problem="; ".join(filter(None, (problem, done.degraded if done else ""))),
+        note=note,
     )
 
 
@@ -87,17 +93,20 @@ def bloated(folder: Path, vectors: VectorStore, dim: int) -> bool:
     Chroma has no way to ask how much of an index is deleted; its vectors lie in files of a fixed size for each.
     """
     held = sum(vectors.count(name) for name in vectors.collections())
-    return _bytes(*folder.rglob("data_level0.bin")) > BLOATED * max(held, _SPARE) * (4 * dim + _LINKS)
+    return size_of(*folder.rglob("data_level0.bin")) > BLOATED * max(held, _SPARE) * (4 * dim + _LINKS)
 
 
 _LINKS = 140  # bytes of one vector's neighbours and label, with hnswlib's M of 16
 _SPARE = 10_000  # vectors for which nobody begins anew
 
 
-def _drop(settings: Settings, stores: Stores, brand: str, vectors: VectorStore) -> tuple[int, str]:
-    """Drop the brand's collections, for they are filled again next; not those through which it is searched."""
-    if max((row.chunks for row in stores.catalog.generations(brand)), default=0) > settings.index.exact_max_chunks:
-        return 0, "Deleted vectors stay in the store, for the brand is searched through it."
+def _searched(settings: Settings, stores: Stores, brand: str) -> bool:
+    """Whether questions are searched through the brand's collections, which then must stay filled."""
+    return max((row.chunks for row in stores.catalog.generations(brand)), default=0) > settings.index.exact_max_chunks
+
+
+def _drop(brand: str, vectors: VectorStore) -> tuple[int, str]:
+    """Drop the brand's collections, for they are filled again next."""
     try:
         own = [name for name in vectors.collections() if name.partition(".")[0] == brand]
         for name in own:
@@ -129,6 +138,11 @@ def _part(page: StoredPage) -> str:
     return page.page.part
 
 
-def _bytes(*places: Path) -> int:
-    files = (path for place in places for path in ([place] if place.is_file() else place.rglob("*")))
-    return sum(path.stat().st_size for path in files if path.is_file())
+def size_of(*places: Path) -> int:
+    """Bytes of these files and of all files in these folders, in which others may be writing and deleting."""
+    walked = (Path(at, name) for place in places for at, _, names in os.walk(place) for name in names)
+    total = 0
+    for path in (*(place for place in places if place.is_file()), *walked):
+        with suppress(FileNotFoundError):
+            total += path.stat().st_size
+    return total

@@ -42,7 +42,9 @@ def roll_back(
 ) -> RolledBack:
     """Make ``to``, or the newest generation older than the live one, the live one under ``lease``.
 
-    Its checksums are compared first. Raises NoGeneration, ChecksumMismatch, LeaseLost.
+    Its checksums are compared first. A hold that is in force stays, with or without ``hold``.
+
+    Raises NoGeneration, ChecksumMismatch, LeaseLost.
     """
     live = stores.catalog.live(brand)
     if live is None:
@@ -54,6 +56,7 @@ def roll_back(
         raise NoGeneration(f"No generation of {brand} older than {live} is kept.")
     if name not in rows:
         raise NoGeneration(f"{brand} has no generation {name!r}.", hint=f"backline index list --brand {brand}")
+    hold = hold or stores.catalog.held(brand)
     publisher = Publisher(stores.catalog, open_depot(settings), vectors, settings.index)
     try:
         done = publisher.publish(brand, name, fence=lease.fence, now=time.time(), hold=hold)

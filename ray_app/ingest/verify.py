@@ -65,6 +65,8 @@ KINDS = {
     "vector_altered": "vectors in the vector store are not those of the generation",
     "vector_store": "the vector store cannot be asked",
     "rebuild": "the index could not be built anew",
+    "salvage": "vectors of a damaged generation could not be kept for the new one",
+    "unfinished": "the check was cut short",
 }
 
 
@@ -107,11 +109,17 @@ class Verifier:
     def verify(self, brand: str, lease: Lease | None) -> list[Finding]:
         """Look, and repair under ``lease``; without one nothing is changed, and what a run may be making is left out.
 
-        Raises LeaseLost, StoreUnavailable. Whatever cannot be repaired is a finding that says why.
+        Raises nothing of this: whatever cannot be repaired is a finding that says why, and so is what ends the pass,
+        a lost lease or a store that is out of reach.
         """
-        found = list(_Check(self._parts, brand, lease).findings())
-        for one in found:
-            log.info("verify_found", **one.as_dict())
+        found: list[Finding] = []
+        try:
+            for one in _Check(self._parts, brand, lease).findings():
+                log.info("verify_found", **one.as_dict())
+                found.append(one)
+        except (BacklineError, OSError) as error:
+            log.error("verify_unfinished", brand=brand, error=str(error))
+            found.append(Finding(brand, "unfinished", "The check was cut short.", False, str(error)))
         return found
 
 
@@ -129,9 +137,11 @@ class _Check:
         self._now = time.time()
         self._good: dict[str, Generation] = {}
         self._bad: dict[str, str] = {}  # why
+        self._unread: set[str] = set()  # bad ones that the system refused to read, which may be whole
 
     def findings(self) -> Iterator[Finding]:
         catalog = self._stores.catalog
+        self._seen = self._recorded()
         rows = catalog.generations(self._brand)
         live = catalog.live(self._brand)
         self._open({*(row.generation for row in rows), *([live] if live else [])})
@@ -168,6 +178,11 @@ class _Check:
                 self._good[name] = self._checked(name)
             except ChecksumMismatch as error:
                 self._bad[name] = error.message
+                if _refused(error):
+                    self._unread.add(name)
+            except OSError as error:
+                self._bad[name] = f"Generation {name} cannot be read: {error}"
+                self._unread.add(name)
 
     def _checked(self, name: str) -> Generation:
         """Read to its last byte. A node's copy that is damaged is copied again when this pass may repair."""
@@ -187,13 +202,13 @@ class _Check:
         lease, figures = self._lease, {row.generation: row.figures for row in rows}
         held = self._stores.catalog.held(self._brand)
         stand_in = self._stand_in(live, [row.generation for row in rows])
-        self._salvage(live)
         how = "No other generation is good."
         if stand_in:
             self._publisher.publish(
                 self._brand, stand_in, fence=lease.fence, now=self._now, figures=figures[stand_in], hold=held
             )
             how = f"Generation {stand_in} is live."
+        yield from self._salvaged(live)
         trouble = ""
         try:
             report = self._indexer.index(self._brand, lease)
@@ -216,6 +231,14 @@ class _Check:
         """What a rollback has left behind is good as well, but is the last choice."""
         at = newest_first.index(live) if live in newest_first else -1
         return next((name for name in newest_first[at + 1 :] + newest_first[: max(at, 0)] if name in self._good), "")
+
+    def _salvaged(self, name: str) -> Iterator[Finding]:
+        """Best effort: what cannot be kept is made again."""
+        try:
+            self._salvage(name)
+        except (StoreUnavailable, OSError) as error:
+            what = f"Vectors of generation {name} could not be kept for the new one, which has them made again: {error}"
+            yield Finding(self._brand, "salvage", what)
 
     def _salvage(self, name: str) -> None:
         """Stage the vectors of a damaged generation when just they are whole, so that nobody makes them again."""
@@ -254,8 +277,15 @@ class _Check:
                 self._depot.remove(self._brand, name)
                 catalog.drop_generation(self._brand, name)
 
-            if name == former_live:
-                drop()  # told already
+            if name in self._unread:
+                how = "It was left alone, for the system refused to read it."
+                yield Finding(self._brand, "kept_generation", self._bad[name], False, how)
+            elif name == former_live:
+                if self._lease is None:
+                    continue  # a run has switched meanwhile
+                told = self._finding("kept_generation", self._bad[name], "It was dropped.", drop)
+                if not told.repaired:  # that it is damaged is told already
+                    yield told
             elif name in there:
                 yield self._finding("kept_generation", self._bad[name], "It was dropped.", drop)
             else:
@@ -314,8 +344,13 @@ class _Check:
         every = stored_pages(self._stores.db, self._brand)
         for part, group in groupby(every, key=lambda page: page.page.part):
             pages = list(group)
-            lost, why = self._lost(pages)
+            lost, why, sure = self._lost(pages)
             if not lost:
+                continue
+            if not sure:
+                what = f"{len(lost)} texts in {part} cannot be read, that of {lost[0].url} among them: {why}"
+                how = "Nothing was changed: the disk, its permissions or a mount may be at fault. Mend that."
+                yield Finding(self._brand, "page_part", what, False, how)
                 continue
             waiting = sum(not page.fetchable for page in lost)
             how = f"The next crawl fetches {len(lost) - waiting} of them anew."
@@ -324,14 +359,16 @@ class _Check:
             what = f"{len(lost)} texts in {part} are lost, that of {lost[0].url} among them: {why}"
             yield self._finding("page_part", what, how, partial(self._fetch_anew, lost))
 
-    def _lost(self, pages: list[StoredPage]) -> tuple[list[StoredPage], str]:
+    def _lost(self, pages: list[StoredPage]) -> tuple[list[StoredPage], str, bool]:
+        """Those that cannot be read, why, and whether they are lost for good."""
+        refs = [page.page for page in pages]
         try:
-            documents = self._stores.pages.read(self._brand, [page.page for page in pages])
+            documents = self._stores.pages.read(self._brand, refs)
         except StoreError as error:
-            return pages, error.message
+            return pages, error.message, self._stores.pages.is_lost(self._brand, refs)
         pairs = zip(pages, documents, strict=True)
         lost = [page for page, document in pairs if document.content_hash != page.content_hash]
-        return lost, "another text lies there."
+        return lost, "another text lies there.", True
 
     def _fetch_anew(self, lost: Sequence[StoredPage]) -> None:
         assert self._lease is not None  # noqa: S101  # _finding has looked
@@ -349,16 +386,26 @@ class _Check:
         catalog = self._stores.catalog
         names = {row.generation for row in catalog.generations(self._brand)}
         generations = [self._good[name] for name in sorted(names & self._good.keys(), reverse=True)]
+        if self._lease is not None:
+            self._lease.check()
         try:
             found = self._differences(self._vectors, generations)
         except (VectorStoreDown, VectorStoreLocked) as error:
             yield Finding(self._brand, "vector_store", error.message, False, error.hint)
+            return
+        if self._lease is None and self._recorded() != self._seen:
+            log.info("vectors_not_compared", brand=self._brand, why="a run published meanwhile")
             return
         for one in found:
             if self._lease is None and self._bad and one.kind in _BEYOND:
                 continue  # it may be what the damaged generation holds
             how = _MENDED[one.kind] if self._lease is not None else ""
             yield Finding(self._brand, one.kind, _told(one), self._lease is not None, how)
+
+    def _recorded(self) -> tuple[str | None, frozenset[str]]:
+        """The live generation and all that SQL knows."""
+        names = frozenset(row.generation for row in self._stores.catalog.generations(self._brand))
+        return self._stores.catalog.live(self._brand), names
 
     def _differences(self, store: VectorStore, generations: Sequence[Generation]) -> list[Difference]:
         repair = self._lease is not None
@@ -386,6 +433,15 @@ def _told(found: Difference) -> str:
         return f"Collection {found.collection} with {count} belongs to no generation."
     state = {"vector_missing": "missing", "vector_surplus": "of no generation", "vector_altered": "altered"}[found.kind]
     return f"In collection {found.collection} {count} are {state}, {found.example} among them."
+
+
+def _refused(error: BaseException | None) -> bool:
+    """Whether the system would not read what is there: permissions, too many open files, a broken disk."""
+    while error is not None:
+        if isinstance(error, OSError) and error.errno is not None and not isinstance(error, FileNotFoundError):
+            return True
+        error = error.__cause__
+    return False
 
 
 def _remove(path: Path) -> None:

@@ -17,7 +17,7 @@ from ray_app.index.depot import open_depot
 from ray_app.index.embedder import model_id
 from ray_app.index.ports import VectorStore
 from ray_app.index.publish import collect
-from ray_app.ingest.optimize import Optimized, bloated, optimize_brand
+from ray_app.ingest.optimize import Optimized, bloated, optimize_brand, size_of
 from ray_app.observe.log import get_logger
 from ray_app.on_ray.custody import sweep
 from ray_app.on_ray.vector_owner import vector_store
@@ -39,7 +39,7 @@ def cleanup(settings: Settings, opened: Stores) -> dict[str, Any]:
     for brand in opened.catalog.brands():
         removed["page_parts"] += opened.pages.collect(brand, opened.ledger.parts(brand), now, ORPHAN_AGE_S)
         kept = {row.generation for row in opened.catalog.generations(brand)}
-        removed["generations"] += len(collect(opened.catalog, open_depot(settings), brand, kept, now))
+        removed["generations"] += len(collect(opened.catalog, open_depot(settings), brand, (), kept, now))
         removed["staged"] += _remove_staged(settings, opened, brand, now)
     removed["forgotten"] = sweep(settings, opened)
     log.info("cleanup_done", **removed)
@@ -64,7 +64,11 @@ def _remove_staged(settings: Settings, opened: Stores, brand: str, now: float) -
 
 def _last_change(folder: Path) -> float:
     """When anything in it, however deep, was last written (POSIX seconds)."""
-    return max(path.stat().st_mtime for path in (folder, *folder.rglob("*")))
+    latest = 0.0
+    for path in (folder, *folder.rglob("*")):
+        with suppress(FileNotFoundError):  # gone since the folder was read
+            latest = max(latest, path.stat().st_mtime)
+    return latest
 
 
 def health_check(settings: Settings, opened: Stores) -> dict[str, Any]:
@@ -95,11 +99,11 @@ def optimize(settings: Settings, opened: Stores, brands: Sequence[str] | None = 
     """
     vectors = vector_store(settings) if settings.chroma.fill else None
     refill = vectors is not None and _bloated(settings, vectors)
-    before = _size(settings.data_dir)
+    before = size_of(settings.data_dir)
     names = opened.catalog.brands() if brands is None else brands
     done = [_optimized(settings, opened, name, vectors, refill=refill) for name in names]
     opened.db.optimize()
-    result = {"brands": done, "bytes_before": before, "bytes_after": _size(settings.data_dir)}
+    result = {"brands": done, "bytes_before": before, "bytes_after": size_of(settings.data_dir)}
     log.info("optimize_done", brands=len(done), bytes_before=before, bytes_after=result["bytes_after"])
     return result
 
@@ -113,8 +117,8 @@ def _optimized(
             return blank | optimize_brand(settings, opened, brand, lease, vectors, refill=refill).as_dict()
     except LeaseHeld as error:
         return blank | {"problem": error.message}
-    except BacklineError as error:
-        log.error("brand_not_optimized", brand=brand, error=error.kind, detail=str(error))
+    except (BacklineError, OSError) as error:
+        log.error("brand_not_optimized", brand=brand, error=type(error).__name__, detail=str(error))
         return blank | {"error": str(error)}
 
 
@@ -126,12 +130,3 @@ def _bloated(settings: Settings, vectors: VectorStore) -> bool:
     except (VectorStoreDown, VectorStoreLocked) as error:
         log.warning("vector_store_not_measured", error=str(error))
         return False
-
-
-def _size(folder: Path) -> int:
-    """Bytes of all files in a folder in which others may be writing."""
-    total = 0
-    for path in folder.rglob("*"):
-        with suppress(FileNotFoundError):
-            total += path.stat().st_size if path.is_file() else 0
-    return total

@@ -105,6 +105,28 @@ class PageStore:
             found.update({(part, row): document for row, document in self._read_part(brand, part, rows).items()})
         return [found[ref.part, ref.row] for ref in refs]
 
+    def is_lost(self, brand: str, refs: Sequence[PageRef]) -> bool:
+        """Whether what ``read`` refuses is gone for good: all of one part, which is not there or holds something else.
+
+        False when nobody can say: the folder is missing, cannot be listed or holds no part at all, as with a disk that
+        is not mounted, or the system does not let the part be read.
+        """
+        folder, part = self._folder(brand), refs[0].part
+        try:
+            there = {path.name for path in folder.iterdir() if _PART.fullmatch(path.name)}
+            if part not in there:
+                return bool(there)
+            content = (folder / part).read_bytes()
+        except OSError:
+            return False
+        try:
+            _documents(brand, pa.BufferReader(content), [ref.row for ref in refs])
+        except MemoryError:
+            return False
+        except (OSError, pa.ArrowException, ValueError, TypeError):
+            return True
+        return False
+
     def parts(self, brand: str) -> list[str]:
         """The names of the brand's complete parts, sorted."""
         folder = self._folder(brand)
@@ -208,13 +230,17 @@ class PageStore:
         if not _PART.fullmatch(part):
             raise StoreError(f"{part!r} is not the name of a page part.")
         try:
-            table = pq.ParquetFile(path, page_checksum_verification=True).read()
-            taken = table.take(rows).to_pylist()
-            return {row: _document(brand, values) for row, values in zip(rows, taken, strict=True)}
+            return _documents(brand, path, rows)
         except FileNotFoundError:
             raise StoreError(f"The page part {brand}/{part} is missing.") from None
         except (OSError, pa.ArrowException, ValueError, TypeError) as error:
             raise StoreError(f"The page part {brand}/{part} cannot be read: {error}") from None
+
+
+def _documents(brand: str, source: Path | pa.BufferReader, rows: list[int]) -> dict[int, Document]:
+    table = pq.ParquetFile(source, page_checksum_verification=True).read()
+    taken = table.take(rows).to_pylist()
+    return {row: _document(brand, values) for row, values in zip(rows, taken, strict=True)}
 
 
 def remove_tree(folder: Path) -> None:

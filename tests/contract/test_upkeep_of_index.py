@@ -101,6 +101,13 @@ def test_a_held_generation_stays_until_it_is_forced(shop: Workshop) -> None:
     assert shop.index().why == "unchanged"
 
 
+def test_another_rollback_does_not_lift_the_hold(shop: Workshop) -> None:
+    first, _, _ = three(shop)
+    go_back(shop, hold=True)
+    assert go_back(shop, first).held
+    assert shop.index().why == "held"
+
+
 def test_a_damaged_generation_is_refused_and_the_live_one_stays(shop: Workshop) -> None:
     _, second, third = three(shop)
     flip(generation_path(shop.stores.index_root, BRAND, second) / "chunks.arrow")
@@ -161,7 +168,7 @@ def test_a_store_full_of_deleted_vectors_is_filled_anew(shop: Workshop) -> None:
     shop.settings = with_changes(shop.settings, index={"exact_max_chunks": 2})
     done = optimize(shop, refill=True)
     assert (done.collections_refilled, done.vectors_upserted) == (0, 0)
-    assert "searched through it" in done.problem
+    assert ("searched through it" in done.note, done.problem) == (True, "")
 
 
 def test_an_index_is_bloated_when_its_files_are_far_larger_than_what_it_holds(shop: Workshop, tmp_path: Path) -> None:

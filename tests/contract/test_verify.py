@@ -309,6 +309,27 @@ def test_a_row_that_points_to_another_text_is_found(shop: Workshop) -> None:
     assert page_rows(shop)["a"][0] == LOST
 
 
+@pytest.mark.parametrize("how", ["no disk", "empty folder", "errno"])
+def test_texts_of_which_nobody_can_say_are_left_alone(
+    shop: Workshop, how: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    published(shop)
+    (folder,) = (shop.settings.data_dir / "pages").iterdir()
+    part = next(iter(shop.stores.ledger.parts(BRAND)))
+    if how == "errno":
+        (folder / part).unlink()
+        (folder / part).mkdir()  # which no user can read as a file, not even root
+    else:
+        folder.rename(shop.settings.data_dir / "elsewhere")
+        if how == "empty folder":
+            folder.mkdir()
+    before = page_rows(shop)
+    found = [one for one in verify(shop) if one.kind == "page_part"]
+    assert [one.repaired for one in found] == [False]
+    assert "Nothing was changed" in found[0].how
+    assert page_rows(shop) == before
+
+
 def test_texts_that_were_handed_over_wait_for_their_owner(shop: Workshop) -> None:
     published(shop)
     with shop.stores.db.write() as conn:
@@ -346,6 +367,52 @@ def test_texts_nobody_points_to_are_removed_once_they_are_old(shop: Workshop) ->
 
 
 # Vectors
+
+
+def test_what_a_run_publishes_meanwhile_is_no_difference(shop: Workshop, monkeypatch: pytest.MonkeyPatch) -> None:
+    published(shop)
+    real = MemoryVectorStore.ids
+
+    def slow(self: MemoryVectorStore, name: str) -> set[str]:
+        monkeypatch.setattr(MemoryVectorStore, "ids", real)
+        shop.put({**SECOND, "d": "Call us."})
+        shop.index()
+        return set(real(self, name))
+
+    monkeypatch.setattr(MemoryVectorStore, "ids", slow)
+    assert verify(shop, repair=False) == []
+
+
+def test_an_older_generation_goes_live_though_no_vectors_can_be_staged(
+    shop: Workshop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, live = published(shop)
+    flip(path_of(shop, live) / "chunks.arrow")
+
+    def full(*_: object) -> str:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("ray_app.index.staging.Staging.new_run", full)
+    found = verify(shop)
+    assert {"salvage", "rebuild"} <= {one.kind for one in found}
+    assert shop.live().name == first
+
+
+def test_a_generation_that_the_system_does_not_let_be_read_is_kept(
+    shop: Workshop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, _ = published(shop)
+    real = Generation.open
+
+    def refused(path: Path, *, verify: bool = True) -> Generation:
+        if path.name == first and verify:
+            raise OSError(24, "Too many open files")
+        return real(path, verify=verify)
+
+    monkeypatch.setattr(Generation, "open", refused)
+    found = [one for one in verify(shop) if one.kind == "kept_generation"]
+    assert [one.repaired for one in found] == [False]
+    assert first in generation_names(shop.stores.index_root, BRAND)
 
 
 def collection(shop: Workshop) -> str:

@@ -14,11 +14,12 @@ from typer.testing import CliRunner, Result
 
 from ray_app.cli import app
 from ray_app.config import Settings, load
-from ray_app.errors import ChecksumMismatch, InputError, LeaseHeld
+from ray_app.errors import ChecksumMismatch, InputError, LeaseHeld, LeaseLost
 from ray_app.index.build import build_generation
 from ray_app.index.depot import open_depot
 from ray_app.index.layout import generation_path
 from ray_app.index.publish import Publisher
+from ray_app.ingest.verify import Finding, Verifier
 from ray_app.on_ray import session
 from ray_app.records import Chunk, ModelId
 from ray_app.store.lease import Lease
@@ -69,6 +70,10 @@ def rows(result: Result) -> list[dict[str, object]]:
     return [json.loads(line) for line in result.stdout.splitlines() if line.startswith("{")]
 
 
+def findings(result: Result) -> list[dict[str, object]]:
+    return json.loads(result.stdout.splitlines()[-1])["findings"]  # type: ignore[no-any-return]
+
+
 def damage(settings: Settings, brand: str, name: str) -> None:
     (generation_path(settings.index_root, brand, name) / "chunks.arrow").write_bytes(b"x")
 
@@ -89,7 +94,8 @@ def test_a_rollback_is_told_and_held(opened: Stores) -> None:
     first, second = (publish(load(), opened, "acme", 1e9 + day) for day in (0, 1))
     back = run("rollback", "--brand", "acme")
     assert (back.exit_code, opened.catalog.live("acme")) == (0, first)
-    assert "--hold keeps it" in back.stdout
+    assert "even if nothing changed" in back.stdout
+    assert f"--to {first} --hold" in back.stdout
     (told,) = rows(run("rollback", "--brand", "acme", "--to", second, "--hold", "--json"))
     assert (told["generation"], told["former"], told["held"]) == (second, first, True)
     assert "held" in run("list").stdout
@@ -112,15 +118,35 @@ def test_verify_tells_by_its_exit_code(opened: Stores, monkeypatch: pytest.Monke
     damage(load(), "acme", first)
     looked = run("verify", "--no-repair", "--json")
     assert looked.exit_code == 3, "one of two brands"
-    assert [(r["brand"], r["kind"], r["repaired"]) for r in rows(looked)] == [("acme", "kept_generation", False)]
+    assert [(r["brand"], r["kind"], r["repaired"]) for r in findings(looked)] == [("acme", "kept_generation", False)]
     assert run("verify", "--no-repair", "--brand", "acme").exit_code == 1
     with Lease(opened.ledger, "acme", label="crawl", ttl_s=60):
         busy = run("verify", "--brand", "acme", "--json")
     assert busy.exit_code == 1
-    assert "is held by crawl" in str(rows(busy)[0]["how"])
+    assert "is held by crawl" in str(findings(busy)[0]["how"])
     mended = run("verify", "--json")
-    assert (mended.exit_code, rows(mended)[0]["repaired"]) == (0, True)
+    assert (mended.exit_code, findings(mended)[0]["repaired"]) == (0, True)
     assert run("verify").stdout.endswith("everything agrees\n")
+    assert findings(run("verify", "--json")) == []
+
+
+def test_what_goes_wrong_with_one_brand_takes_no_finding_of_another(
+    opened: Stores, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, _ = (publish(load(), opened, "acme", 1e9 + day) for day in (0, 1))
+    publish(load(), opened, "other", 1e9)
+    damage(load(), "acme", first)
+    real = Verifier.verify
+
+    def broken(self: Verifier, brand: str, lease: Lease | None) -> list[Finding]:
+        if brand == "other":
+            raise LeaseLost("Somebody took it over.")
+        return real(self, brand, lease)
+
+    monkeypatch.setattr(Verifier, "verify", broken)
+    done = run("verify", "--json")
+    assert done.exit_code == 3
+    assert [(r["brand"], r["kind"]) for r in findings(done)] == [("acme", "kept_generation"), ("other", "unfinished")]
 
 
 def test_optimize_tells_sizes_and_passes_over_a_brand_at_work(opened: Stores) -> None:
@@ -128,7 +154,7 @@ def test_optimize_tells_sizes_and_passes_over_a_brand_at_work(opened: Stores) ->
     publish(load(), opened, "other", 1e9)
     with Lease(opened.ledger, "other", label="crawl", ttl_s=60):
         done = run("optimize", "--json")
-    assert done.exit_code == 0
+    assert done.exit_code == 3
     (told,) = rows(done)
     brands = {str(one["brand"]): one for one in told["brands"]}  # type: ignore[attr-defined]
     assert brands["acme"]["bytes_after"] > 0
