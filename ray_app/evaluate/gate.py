@@ -48,6 +48,10 @@ SOUND = 0.2  # nDCG@10 over which a retriever's fall counts: what never found an
 HOPELESS = 0.05  # recall@10 of a first generation under which something is wrong with it
 SURE = 2.0  # standard errors by which a fall must exceed chance
 
+# Texts that are lost are asked about by nobody, so they are counted: under half of the live ones, of so many at least.
+LEFT = 0.5
+COUNTED = 20  # documents; a smaller brand is easily half of it replaced
+
 RETRIEVERS = ("fused", "dense", "bm25")
 
 _WORD = re.compile(r"\w+")
@@ -94,10 +98,14 @@ class RetrievalGate:
 
     def judge(self, built: Generation, live: Generation | None) -> Verdict:
         """See Gate. Raises ConfigError when the model of ``built`` cannot be loaded."""
+        if live is not None and (lost := _mass_loss(built, live)) is not None:
+            return lost
         common = _common(built, live)
         asked = make_questions(live or built, common, self._questions)
         if len(asked) < FEWEST:
-            return Verdict(True, {"questions": len(asked)}, "too few texts to ask about")
+            why = f"not judged: {len(asked)} questions can be asked of it, and under {FEWEST} say nothing"
+            log.warning("generation_not_judged", brand=built.manifest.brand, generation=built.name, why=why)
+            return Verdict(True, {"questions": len(asked)}, why)
         now = self._ask(built, asked, common)
         before = self._ask_live(live, asked, common)
         figures = {"questions": len(asked), **_figures(now)}
@@ -206,6 +214,22 @@ def _common(built: Generation, live: Generation | None) -> frozenset[str]:
     if live is None:
         return frozenset(now)
     return frozenset(url for url, text in live.documents().items() if now.get(url) == text)
+
+
+def _mass_loss(built: Generation, live: Generation) -> Verdict | None:
+    """The refusal of one that holds under half of what the live one does. Passages are alike only when cut alike."""
+    now, before = built.manifest, live.manifest
+    if before.documents < COUNTED:
+        return None
+    counts = {"documents": (now.documents, before.documents), "chunks": (now.chunks, before.chunks)}
+    if now.chunker_version != before.chunker_version:
+        del counts["chunks"]
+    figures = {name: float(count) for name, (count, _) in counts.items()}
+    figures |= {f"live_{name}": float(count) for name, (_, count) in counts.items()}
+    for name, (count, former) in counts.items():
+        if count < LEFT * former:
+            return Verdict(False, figures, f"It holds {count} {name}, the live one {former}: under half.")
+    return None
 
 
 def _recipe(generation: Generation) -> tuple[object, str]:

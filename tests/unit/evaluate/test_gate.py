@@ -233,7 +233,10 @@ def test_too_few_texts_tell_nothing_and_load_nothing(make: Make) -> None:
         raise AssertionError("no model is needed")
 
     verdict = RetrievalGate(load(), load_nothing).judge(make(manual(FEWEST // 2 - 1)), None)
-    assert (verdict.passed, verdict.why) == (True, "too few texts to ask about")
+    assert (verdict.passed, verdict.why) == (
+        True,
+        "not judged: 8 questions can be asked of it, and under 10 say nothing",
+    )
     assert RetrievalGate(load(), load_nothing).judge(make(manual(60, first=30)), make(manual(30))).passed
 
 
@@ -287,3 +290,13 @@ def test_no_more_questions_are_made_than_wanted(make: Make) -> None:
     assert len(make_questions(generation, every)) == QUESTIONS
     assert make_questions(generation, every, 5) == make_questions(generation, every)[:5]
     assert make_questions(generation, frozenset()) == []
+
+
+def test_a_generation_that_lost_most_documents_is_refused_though_what_is_left_is_found(
+    make: Make, gate: RetrievalGate
+) -> None:
+    verdict = gate.judge(make(manual(12)), make(manual(25)))
+    assert (verdict.passed, verdict.why) == (False, "It holds 12 documents, the live one 25: under half.")
+    assert (verdict.figures["documents"], verdict.figures["live_documents"]) == (12, 25)
+    assert gate.judge(make(manual(13)), make(manual(25))).passed
+    assert gate.judge(make(manual(9)), make(manual(19))).passed, "so small a brand is easily half of it replaced"
