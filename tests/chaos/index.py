@@ -308,7 +308,7 @@ def one_round(field: Battlefield, calm: Calm, fire: IndexFire, number: int, poin
             seconds = time.monotonic() - started
             print(f"{brand}, phase {phase}: {fire.kills.total() - kills} kills in {seconds:.0f} s", flush=True)
         kept = {row.generation for row in opened.catalog.generations(brand)}
-        collect(opened.catalog, open_depot(field.settings()), brand, kept, time.time() + STALE_AGE_S + 60)
+        collect(opened.catalog, open_depot(field.settings()), brand, (), kept, time.time() + STALE_AGE_S + 60)
         assert not strangers(opened, brand), f"{where}: {strangers(opened, brand)} are never collected"
 
 
@@ -324,6 +324,11 @@ def run(field: Battlefield, fire: IndexFire, points: list[str], kills: int, roun
             print(f"round {number}: {fire.kills.total()} kills, all invariants hold", flush=True)
     finally:
         asked = field.close()
+    if points and not rounds:
+        raise AssertionError(f"nobody comes by {points}")
+    if points:
+        print(f"not come by: {points}")
+    assert fire.kills.total() > 0, "nobody was killed, so nothing was tried"
     print(f"{fire.degraded} publications found no vector store and were made again")
     print(f"the reader asked {asked} times and was never let down")
     return fire.kills
