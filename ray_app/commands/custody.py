@@ -13,6 +13,7 @@ from ray_app.errors import InputError
 
 if TYPE_CHECKING:
     from ray_app.ingest.forget import Forgetter
+    from ray_app.ingest.restore import RestoreReport
     from ray_app.store.receipts import Receipt
 
 
@@ -66,7 +67,13 @@ def restore(
         report = Restore(settings, opened).run(file.expanduser(), force=force, receipts=receipt or ())
     if as_json:
         emit(report.as_dict())
-        return
+    else:
+        _tell_restored(report)
+    if report.problems:
+        raise typer.Exit(EXIT_PARTLY)
+
+
+def _tell_restored(report: RestoreReport) -> None:
     say(f"restored {report.file} of {clock(report.made_at)} UTC in {report.seconds:.1f} s", "bold")
     table(("table", "rows"), ((name, count) for name, count in report.rows.items() if count))
     table(("brand", "generation"), report.generations.items())

@@ -23,6 +23,7 @@ from ray_app.errors import (
     ChecksumMismatch,
     LeaseHeld,
     LeaseLost,
+    StoreError,
     StoreUnavailable,
     UnknownBrand,
     VectorStoreDown,
@@ -43,6 +44,7 @@ from ray_app.store.forgetting import Forgetting
 from ray_app.store.lease import Lease
 from ray_app.store.pages import remove_aside, remove_tree
 from ray_app.store.receipts import Receipt, Receipts, receipt_id
+from ray_app.store.restoring import remove_left
 from ray_app.store.settle import address
 from ray_app.store.stores import Stores
 from ray_app.store.tombstones import Tombstone, Tombstones
@@ -56,7 +58,7 @@ Counts = dict[str, int]
 Step = tuple[str, Callable[[], Counts]]
 
 # What a step may fail with and be told of, while the others go on.
-_OUT_OF_REACH = (VectorStoreDown, VectorStoreLocked, StoreUnavailable)
+_OUT_OF_REACH = (VectorStoreDown, VectorStoreLocked, StoreError, OSError, pa.ArrowException)
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,6 +111,10 @@ class Forgetter:
         on_start(receipt)
         receipt.runs, receipt.problems, receipt.finished_at = receipt.runs + 1, [], 0.0
         receipt.remains = self._remains()
+        try:
+            remove_left(self._settings.data_dir)
+        except (StoreError, OSError) as error:  # a restore that runs looks for tombstones before it ends
+            receipt.remains.append(f"restoring: files of a restore are unpacked there until it ends ({error})")
         self._receipts.save(receipt)
         for left in reversed(range(TRIES)):
             receipt.problems = []
@@ -174,7 +180,6 @@ class Forgetter:
         if held is None and not self._knows(brand):
             raise UnknownBrand(f"No brand is called {brand!r}, and nothing of one is stored.")
         begun_anew = held is not None and not url and brand in self._stores.catalog.brands()
-        begun_anew = begun_anew and held is not None and self._receipts.of(held).complete
         now = self._clock()
         self._on_step("tombstone")
         return self._tombstones.bury(brand, url, now, receipt_id(now), anew=begun_anew)
@@ -189,6 +194,8 @@ class Forgetter:
             lease.check()
             try:
                 receipt.count(work())
+            except LeaseLost:
+                raise
             except _OUT_OF_REACH as error:
                 receipt.problems.append(f"{name}: {error}")
             if receipt.receipt:

@@ -44,7 +44,8 @@ from ray_app.records import (
     PageRef,
     UrlState,
 )
-from ray_app.store.ledger import Ledger
+from ray_app.store.ledger import Ledger, UrlRow
+from ray_app.store.lost import LOST
 from ray_app.store.pages import PageStore
 
 Form = Literal["html", "markdown", "text", "pdf"]
@@ -157,11 +158,17 @@ def hand_over(
         why = f"{REASONS[found.reason]} ({found.detail})" if found.detail else REASONS[found.reason]
         raise InputError(f"Nothing of the document can be indexed: {why}.")
     held = ledger.url(brand.name, url)
-    if held is not None and held.content_hash == document.content_hash:
+    if held is not None and _is_stored(held, document):
         return Receipt(url, document.title, document.content_hash, changed=False, detail=found.detail)
     part = pages.write_part(brand.name, [document])
     ledger.hand_over(brand.name, _outcome(given, found, document, PageRef(part, 0)), now)
     return Receipt(url, document.title, document.content_hash, changed=True, detail=found.detail)
+
+
+def _is_stored(held: UrlRow, document: Document) -> bool:
+    """Whether the same text is there already, handed over like this one, and was not lost since."""
+    same = held.content_hash == document.content_hash and held.lang == document.lang
+    return same and held.extractor < 0 and held.page_part not in (None, LOST)
 
 
 def _outcome(given: Handed, found: Extracted, document: Document, page: PageRef) -> PageOutcome:

@@ -19,7 +19,6 @@ MAX_HEADING_CHARS = 300  # a longer line is a paragraph that happens to stand ov
 
 _FENCE = re.compile(r" {0,3}(`{3,}|~{3,})")
 _ATX = re.compile(r" {0,3}(#{1,6})(?:[ \t]+|$)(.*)")
-_CLOSING = re.compile(r"(?:^|[ \t]+)#+[ \t]*$")
 _UNDERLINE = re.compile(r" {0,3}(=+|-{2,})[ \t]*")
 _FRONT = re.compile(r"---[ \t]*\n(.*?\n)(?:---|\.\.\.)[ \t]*(?:\n|$)", re.DOTALL)
 _FRONT_TITLE = re.compile(r"^title:[ \t]*(.+)$", re.MULTILINE | re.IGNORECASE)
@@ -72,13 +71,20 @@ def _lines(text: str, markdown: bool) -> Iterator[tuple[int, str]]:
         waiting = None
         heading = _ATX.fullmatch(line) if markdown and not code else None
         if heading:
-            yield len(heading[1]), one_line(_CLOSING.sub("", heading[2]))
+            yield len(heading[1]), one_line(_unclosed(heading[2]))
         elif code:
             yield 0, line
         else:
             waiting = _LINK.sub(r"\1", line) if markdown else line
     if waiting is not None:
         yield 0, waiting
+
+
+def _unclosed(heading: str) -> str:
+    """Without the number signs that may end it; those of a word stay."""
+    shown = heading.rstrip(" \t")
+    kept = shown.rstrip("#")
+    return kept if not kept or kept[-1] in " \t" else shown
 
 
 def _may_head(line: str | None) -> bool:

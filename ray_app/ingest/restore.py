@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-from sqlalchemy import Connection, Table, delete
+from sqlalchemy import Connection, Table, delete, select
 from sqlalchemy.exc import SQLAlchemyError
 
 from ray_app.config import Settings
@@ -36,13 +36,17 @@ from ray_app.store.dump import TABLES, Row, add, clear, holds_data, lock, outgro
 from ray_app.store.forgetting import BLANK, NAMED, named_in
 from ray_app.store.pages import PageStore
 from ray_app.store.receipts import read_receipt
+from ray_app.store.restoring import FOLDER, alone
+from ray_app.store.schema import urls as url_table
 from ray_app.store.stores import Stores
 from ray_app.store.tombstones import Tombstone, everything
 
 log = get_logger(__name__)
 
 TRIES = 3  # beginnings, each because something was forgotten during the one before
-FOLDER = "restoring"  # under the data directory: unpacked files, and what a killed restore left
+# A page part that no row of the replaced database pointed to, and younger than this, may belong to a text that is
+# being handed over: the row that points to it comes after.
+ORPHAN_AGE_S = 6 * 3600.0
 
 _UNDER_WAY = (TaskState.QUEUED.value, TaskState.RUNNING.value)
 _CANCELLED = {"state": TaskState.CANCELLED.value, "error": "It was under way when the backup was made."}
@@ -105,13 +109,19 @@ class Restore:
         self._on_step = on_step
         self._clock = clock
         self._folder = settings.data_dir / FOLDER
+        self._old: set[tuple[str, str]] = set()  # page parts that rows pointed to, or that this put in place
 
     def run(self, path: Path, *, force: bool = False, receipts: Sequence[Path] = ()) -> RestoreReport:
         """Make this installation what it was when the backup was made, but for what was forgotten.
 
         ``receipts``: files of what was forgotten elsewhere. ``force`` replaces what is here. Raises StoreError when
-        data is here and it is not to be replaced, or the disk refuses; InputError when the file is no whole backup.
+        data is here and it is not to be replaced, another restore runs, or the disk refuses; InputError when the file
+        is no whole backup.
         """
+        with alone(self._settings.data_dir):
+            return self._run(path, force=force, receipts=receipts)
+
+    def _run(self, path: Path, *, force: bool, receipts: Sequence[Path]) -> RestoreReport:
         started = time.monotonic()
         if not path.is_file():
             raise InputError(f"There is no file {path}.")
@@ -129,8 +139,6 @@ class Restore:
             raise StoreError(f"The backup cannot be restored: {error.strerror or error}.") from error
         except (KeyError, TypeError, ValueError) as error:  # rows whose checksums hold, but that nobody could have made
             raise InputError(f"{path} holds rows that make no sense ({type(error).__name__}).") from error
-        finally:
-            shutil.rmtree(self._folder, ignore_errors=True)
         raise StoreError("Things were forgotten faster than the backup was restored.", hint="Run the restore again.")
 
     def _restore(self, path: Path, known: Sequence[Tombstone], *, force: bool) -> tuple[_Plan, dict[str, int]]:
@@ -216,6 +224,7 @@ class Restore:
             target = self._settings.data_dir / "pages" / brand
             target.mkdir(parents=True, exist_ok=True)
             for part in (root / brand).glob("*.parquet"):
+                self._old.add((brand, part.name))
                 part.replace(target / part.name)
             sync_folder(target)
             sync_folder(target.parent)
@@ -232,6 +241,7 @@ class Restore:
         try:
             if (target / MANIFEST).read_bytes() == (source / MANIFEST).read_bytes():
                 check_folder(target)
+                self._depot.push(brand, source.name)  # one that was killed may not have come to it
                 return
         except (OSError, ChecksumMismatch):
             remove_generation(target.parents[1], brand, source.name)
@@ -252,15 +262,23 @@ class Restore:
                 if united((*plan.stones, *everything(conn))) != plan.stones:
                     raise _ForgottenMeanwhile
                 outgrow(conn, {row["brand"]: int(row["fence"]) for row in self._rows(TABLES["leases"])})
+                held = select(url_table.c.brand, url_table.c.page_part).where(url_table.c.page_part.is_not(None))
+                self._old.update((brand, part) for brand, part in conn.execute(held.distinct()))
                 clear(conn)
                 conn.execute(delete(TABLES["tombstones"]))
                 counts = {"tombstones": add(conn, TABLES["tombstones"], map(asdict, plan.stones))}
                 for name, table in TABLES.items():
+                    self._check_count(plan, table)
                     if name not in ("leases", "tombstones"):
                         counts[name] = self._load_table(conn, plan, table)
                 return counts
         except SQLAlchemyError as error:
             raise InputError(f"The rows of the backup do not fit this database: {type(error).__name__}.") from None
+
+    def _check_count(self, plan: _Plan, table: Table) -> None:
+        said, found = plan.contents.rows.get(table.name, 0), sum(map(len, self._chunks(table)))
+        if found != said:
+            raise InputError(f"The backup holds {found} rows of {table.name}, but its manifest says {said}.")
 
     def _load_table(self, conn: Connection, plan: _Plan, table: Table) -> int:
         count = 0
@@ -284,7 +302,10 @@ class Restore:
         """Removes what was here and nothing points to any more; what is newer than ``before`` belongs to new runs."""
         catalog, pages = self._stores.catalog, self._stores.pages
         for brand in pages.brands():
-            pages.collect(brand, self._stores.ledger.parts(brand), before, 0.0)
+            live, there = self._stores.ledger.parts(brand), set(pages.parts(brand))
+            for part in sorted({part for name, part in self._old if name == brand} & there - live):
+                pages.remove(brand, part)
+            pages.collect(brand, live, before, ORPHAN_AGE_S)
         root, latest = self._stores.index_root, generation_name(before)
         for brand in _brands(root):
             known = {row.generation for row in catalog.generations(brand)}
@@ -361,7 +382,8 @@ def _generation(plan: _Plan, brand: str, row: Row) -> Row | None:
 
 def _pointer(plan: _Plan, brand: str, row: Row) -> Row | None:
     found = _generation(plan, brand, {"generation": row["generation"]})
-    return None if found is None else {**row, "generation": found["generation"]}
+    # The vector store is not in a backup: nobody knows what it holds.
+    return None if found is None else {**row, "generation": found["generation"], "aligned": ""}
 
 
 def _task(plan: _Plan, _: str, row: Row) -> Row | None:

@@ -58,11 +58,11 @@ def main(job: str, argv: Sequence[str] | None = None) -> int:
 
 
 def exit_code(result: dict[str, Any]) -> int:
-    """0 when all brands went well, 3 when some failed, 1 when all did."""
+    """0 when all went well, 3 when some brands failed or there were problems, 1 when all brands failed."""
     brands = result.get("brands", [])
     failed = sum(bool(brand["error"]) for brand in brands)
     if not failed:
-        return OK
+        return PARTLY if result.get("problems") else OK
     return FAILED if failed == len(brands) else PARTLY
 
 

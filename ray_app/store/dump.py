@@ -67,7 +67,7 @@ def holds_data(conn: Connection) -> bool:
 def lock(conn: Connection) -> None:
     """Until this transaction ends nobody commits work on a brand or forgets anything."""
     if conn.dialect.name == "postgresql":  # SQLite has one writer anyway
-        conn.execute(text("LOCK TABLE leases, tombstones IN SHARE ROW EXCLUSIVE MODE"))
+        conn.execute(text("LOCK TABLE leases, tombstones IN EXCLUSIVE MODE"))
 
 
 def clear(conn: Connection) -> None:

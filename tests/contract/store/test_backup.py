@@ -6,13 +6,14 @@ import gzip
 import io
 import json
 import os
+import shutil
 import tarfile
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from installation import MODEL, SITE, Installation, files_with
+from installation import MODEL, SITE, Installation, document, files_with
 
 from ray_app.errors import InputError, LeaseLost, StoreError
 from ray_app.index.memory import MemoryVectorStore
@@ -273,6 +274,60 @@ def test_a_damaged_generation_here_is_replaced(make: Make, tmp_path: Path) -> No
     file, before = backup(place, tmp_path / "all.tar"), everything(place)
     (place.live().path / "chunks.arrow").write_bytes(b"broken")
     assert everything(restored(place, file, force=True)) == before
+
+
+def test_a_second_restore_at_the_same_time_is_refused(make: Make, tmp_path: Path) -> None:
+    source = fill(make("source"))
+    file, place = backup(source, tmp_path / "all.tar"), make("target")
+
+    def another(step: str) -> None:
+        if step == "load":
+            with pytest.raises(StoreError, match="under way"):
+                restored(place, file, force=True)
+
+    Restore(place.settings, place.stores, another).run(file)
+    assert everything(place) == everything(source)
+
+
+def test_rows_that_are_not_there_replace_nothing(make: Make, tmp_path: Path) -> None:
+    source = fill(make("source"))
+    file, place = backup(source, tmp_path / "all.tar"), make("target")
+
+    def lose(step: str) -> None:
+        if step == "load":
+            shutil.rmtree(place.settings.data_dir / "restoring" / "sql" / "urls")
+
+    with pytest.raises(InputError, match="0 rows of urls"):
+        Restore(place.settings, place.stores, lose).run(file)
+    assert place.stores.catalog.brands() == []
+
+
+def test_a_part_handed_over_meanwhile_stays(make: Make, tmp_path: Path) -> None:
+    place = fill(make("source"))
+    file = backup(place, tmp_path / "all.tar")
+    parts: list[str] = []
+
+    def meanwhile(step: str) -> None:
+        if step == "load":  # its row is written when the restore has ended
+            parts.append(place.stores.pages.write_part("acme", [document(URL, "handed over")]))
+
+    Restore(place.settings, place.stores, meanwhile).run(file, force=True)
+    assert set(parts) <= set(place.stores.pages.parts("acme"))
+
+
+def test_what_the_vector_store_held_is_not_believed(make: Make, tmp_path: Path) -> None:
+    source = fill(make("source"))
+    source.stores.catalog.set_aligned("acme", str(source.stores.catalog.live("acme")))
+    assert restored(make("target"), backup(source, tmp_path / "all.tar")).stores.catalog.aligned() == {}
+
+
+def test_what_a_killed_restore_left_goes_with_what_is_forgotten(make: Make) -> None:
+    place = fill(make("source"))
+    left = place.settings.data_dir / "restoring" / "pages"
+    left.mkdir(parents=True)
+    (left / "part").write_text(SECRET)
+    forget(place, "acme", URL)
+    assert not left.parent.exists()
 
 
 @pytest.mark.parametrize("step", ["unpack", "purge", "place", "load", "tidy"])
