@@ -200,7 +200,7 @@ class ChromaStore:
                 raise self._give_up(chroma, name, f"{call} killed the process {mending.MAX_DEATHS} times")
             yield
         except (ChromaError, VectorStoreDown) as error:
-            if mending.index_damaged(str(error), self._path):
+            if mending.index_damaged(str(error), self._path, name):
                 raise self._give_up(chroma, name, str(error)) from error
             raise
         finally:
@@ -230,13 +230,15 @@ class ChromaStore:
         """The client, with Chroma's errors translated into ours."""
         from chromadb.errors import ChromaError
 
+        client = None
         try:
-            yield self._connect()
+            client = self._connect()
+            yield client
         except ChromaError as error:
             if "dimension" in str(error):
                 raise ModelMismatch(f"Chroma refused the vectors: {error}") from error
             if self._path is not None and mending.database_damaged(str(error)):
-                self._reopen(str(error))
+                self._reopen(client, str(error))
             raise VectorStoreDown(f"Chroma failed: {error}") from error
         except (httpx.HTTPError, OSError) as error:
             raise VectorStoreDown(f"Chroma does not answer: {error}") from error
@@ -257,10 +259,10 @@ class ChromaStore:
         finally:
             self._connecting.release()
 
-    def _reopen(self, reason: str) -> None:
-        """Begin again with an empty database."""
+    def _reopen(self, failed: Any, reason: str) -> None:
+        """Begin again with an empty database, unless another thread has: ``failed`` is the client that met damage."""
         with self._connecting:
-            if self._path is not None and self._client is not None:
+            if self._path is not None and failed is not None and self._client is failed:
                 self._let_go()
                 mending.set_aside(self._path, reason)
 
@@ -346,11 +348,19 @@ def _sessions(client: Any) -> tuple[httpx.Client, httpx.Client]:
 
 
 def _own(folder: Path) -> int:
-    """Take the lock of ``folder``; the kernel releases it when this process ends, however it ends."""
-    folder.mkdir(parents=True, exist_ok=True)
-    lock = os.open(folder / LOCK_FILE, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    """Take the lock of ``folder``; the kernel releases it when this process ends, however it ends.
+
+    Raises VectorStoreLocked, and VectorStoreDown when the disk refuses; then nothing stays locked.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = os.open(folder / LOCK_FILE, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    except OSError as error:
+        raise _refused(folder, error) from error
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        os.truncate(lock, 0)
+        os.pwrite(lock, f"{os.getpid()}\n".encode(), 0)
     except BlockingIOError:
         holder = os.pread(lock, 32, 0).decode(errors="replace").strip() or "unknown"
         os.close(lock)
@@ -358,6 +368,11 @@ def _own(folder: Path) -> int:
             f"Process {holder} owns the Chroma directory {folder.name!r}.",
             hint="Stop it, or run a Chroma server and set CHROMA_HOST.",
         ) from None
-    os.truncate(lock, 0)
-    os.pwrite(lock, f"{os.getpid()}\n".encode(), 0)
+    except OSError as error:
+        os.close(lock)
+        raise _refused(folder, error) from error
     return lock
+
+
+def _refused(folder: Path, error: OSError) -> VectorStoreDown:
+    return VectorStoreDown(f"The Chroma directory {folder.name!r} cannot be used: {error.strerror or error}.")

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import os
+from contextlib import suppress
 from pathlib import Path
+from typing import IO
 
 
 def sync_file(path: Path) -> None:
@@ -28,6 +30,21 @@ def replace_file(path: Path, content: bytes) -> None:
     sync_file(partial)
     partial.replace(path)
     sync_folder(path.parent)
+
+
+def finish(file: IO[bytes], header: bytes, error: BaseException | None) -> None:
+    """Write ``header`` over the beginning and close; after an ``error`` only close. Closed it is in any case.
+
+    A file that could not be written fails again as it is closed: what is raised is the first error.
+    """
+    try:
+        if error is None:
+            file.seek(0)
+            file.write(header)
+            file.flush()
+    finally:
+        with suppress(OSError):  # all is flushed, or there is an error already
+            file.close()
 
 
 def digest(path: Path) -> str:

@@ -50,9 +50,10 @@ def database_damaged(text: str) -> bool:
     return any(word in text for word in _DATABASE_DAMAGE)
 
 
-def index_damaged(text: str, folder: Path) -> bool:
-    """Whether an error's ``text`` says that one collection cannot be read."""
-    return any(word in text for word in _INDEX_DAMAGE) and shutil.disk_usage(folder).free > MIN_FREE_BYTES
+def index_damaged(text: str, folder: Path, collection: str) -> bool:
+    """Whether an error's ``text`` says that one collection cannot be read; its name, which may be any, says nothing."""
+    said = text.replace(collection, "")
+    return any(word in said for word in _INDEX_DAMAGE) and shutil.disk_usage(folder).free > MIN_FREE_BYTES
 
 
 def set_aside(folder: Path, reason: str) -> None:

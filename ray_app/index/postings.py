@@ -13,14 +13,17 @@ from __future__ import annotations
 
 import io
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from itertools import chain, islice, pairwise
 from pathlib import Path
+from types import TracebackType
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ray_app.index.files import finish
 from ray_app.index.tokens import stemmer
 
 Rows32 = NDArray[np.int32]
@@ -186,15 +189,12 @@ def merge(runs: Sequence[tuple[Run, Rows32]], size: int, folder: Path, k1: float
     Raises ValueError when two rows are mapped to one, a row is out of range, or only some runs are stemmed.
     """
     columns: dict[str, ColumnWriter] = {}
-    try:
+    with ExitStack() as opened:
         for block in merged(runs, size, k1, b):
             for name, values in block.items():
                 if name not in columns:
-                    columns[name] = ColumnWriter(folder / f"{name}.npy", values.dtype)
+                    columns[name] = opened.enter_context(ColumnWriter(folder / f"{name}.npy", values.dtype))
                 columns[name].append(values)
-    finally:
-        for column in columns.values():
-            column.close()
     return [folder / f"{name}.npy" for name in FILES]
 
 
@@ -392,10 +392,13 @@ class ColumnWriter:
         self._file.write(np.ascontiguousarray(values).data)
         self._rows += len(values)
 
-    def close(self) -> None:
-        self._file.seek(0)
-        self._file.write(self._header())
-        self._file.close()
+    def __enter__(self) -> ColumnWriter:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        finish(self._file, self._header(), error)
 
     def _header(self) -> bytes:
         # numpy leaves room in every header for the first number of the shape to grow, so its size is fixed

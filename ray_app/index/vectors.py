@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ray_app.errors import BadVector, ModelMismatch
+from ray_app.index.files import finish
 from ray_app.index.ports import Vectors
 from ray_app.index.rows import Rows, size
 from ray_app.observe.log import get_logger
@@ -88,10 +89,7 @@ class VectorWriter:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if kind is None:
-            self._file.seek(0)
-            self._file.write(self._header())
-        self._file.close()
+        finish(self._file, self._header(), error)
 
     def _header(self) -> bytes:
         # numpy leaves room in every header for the first number of the shape to grow, so its size is fixed

@@ -22,7 +22,7 @@ from ray_app.config import ChromaSettings
 from ray_app.errors import VectorStoreDown, VectorStoreLocked
 from ray_app.index.chroma import QUERY_TIMEOUT_S, SERVER_TIMEOUT_S, ChromaStore, open_store
 from ray_app.index.memory import MemoryVectorStore
-from ray_app.index.mending import KEPT_ASIDE, LOCK_FILE, MAX_DEATHS, set_aside
+from ray_app.index.mending import KEPT_ASIDE, LOCK_FILE, MAX_DEATHS, index_damaged, set_aside
 from ray_app.index.ports import VectorStore
 from tests.contract.vector_store import COLLECTION, VectorStoreContract, names, vectors
 
@@ -184,6 +184,25 @@ class TestEmbeddedChroma:
         with pytest.raises(VectorStoreDown, match="query killed the process 3 times"):
             store.query(COLLECTION, vectors(1)[0], 5)
         assert store.query(COLLECTION, vectors(1)[0], 5) == []
+        store.close()
+
+    def test_a_disk_that_refuses_the_lock_is_told_and_nothing_stays_locked(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        with monkeypatch.context() as full:
+            full.setattr(os, "pwrite", lambda *_: (_ for _ in ()).throw(OSError(28, "No space left on device")))
+            with pytest.raises(VectorStoreDown, match="No space left"):
+                ChromaStore(tmp_path)
+        ChromaStore(tmp_path).close()
+
+    def test_the_name_of_a_collection_is_no_damage(self, tmp_path: Path) -> None:
+        assert not index_damaged("Collection pickle-shop.a timed out", tmp_path, "pickle-shop.a")
+        assert index_damaged("Collection pickle-shop.a: bad pickle", tmp_path, "pickle-shop.a")
+
+    def test_an_old_error_leaves_the_new_database_alone(self, tmp_path: Path) -> None:
+        store = ChromaStore(tmp_path / "chroma")
+        store._reopen(object(), "database disk image is malformed")
+        assert not list(tmp_path.glob("chroma.damaged-*"))
         store.close()
 
     def test_it_is_opened_by_configuration(self, tmp_path: Path) -> None:

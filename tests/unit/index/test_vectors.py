@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from ray_app.errors import BadVector, ModelMismatch
 from ray_app.index import vectors
+from ray_app.index.files import finish
 from ray_app.index.rows import NO_ROWS, Rows, joined
 from ray_app.index.vectors import ExactSearch, VectorWriter, best, unit_rows
 
@@ -156,3 +157,15 @@ def test_exact_search_of_nothing_and_of_another_width() -> None:
         search.search(np.ones(9, np.float32), 5)
     with pytest.raises(ModelMismatch):
         search.exhaustive(np.ones(9, np.float32), 5)
+
+
+def test_a_file_is_closed_when_the_disk_is_full_and_the_first_error_is_told() -> None:
+    with Path("/dev/full").open("wb") as file:
+        file.write(b"header")
+        with pytest.raises(OSError, match="No space"):
+            finish(file, b"header", None)
+        assert file.closed
+    with Path("/dev/full").open("wb") as file:
+        file.write(b"rows")
+        finish(file, b"header", ValueError("the first"))
+        assert file.closed
