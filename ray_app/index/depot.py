@@ -11,6 +11,7 @@ import hashlib
 import os
 import shutil
 import threading
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
@@ -22,7 +23,14 @@ from pyarrow import fs
 from ray_app.config import Settings
 from ray_app.errors import ChecksumMismatch, ConfigError, StoreUnavailable
 from ray_app.index.files import digest, sync_file, sync_folder
-from ray_app.index.layout import brand_path, generation_names, generation_path, remove_generation
+from ray_app.index.layout import (
+    brand_path,
+    generation_names,
+    generation_path,
+    last_change,
+    remove_generation,
+    stale_names,
+)
 from ray_app.index.manifest import MANIFEST, Manifest, check_files, read_manifest
 from ray_app.index.models import first_line
 from ray_app.observe.log import get_logger
@@ -36,6 +44,7 @@ POLITE = 10  # niceness of the threads that hash: questions go first
 
 LOCK = ".pull.lock"  # in a brand's folder: one process of the node copies, the others wait and find it done
 PART = ".part"  # ends the name of what is being copied
+STALE_S = 3600.0  # without a change for so long, nobody copies or builds it any more
 
 
 class Depot:
@@ -136,16 +145,24 @@ class Depot:
     def trim(self, brand: str, live: str) -> list[str]:
         """Remove this node's copies but for the live one, the one before it, and newer ones; returns their names.
 
-        Newer ones are on their way: built here and not yet published. Without a store nothing is a copy.
+        The one before goes, too, when the store has it no longer: it may hold what was forgotten. Newer ones are on
+        their way: built here and not yet published. What a copy that was cut short has left goes when it is stale.
+        Without a store nothing is a copy.
         """
         if not self.shared:
             return []
-        older = [name for name in generation_names(self.root, brand) if name < live][:-1]
-        if older:
+        older = [name for name in generation_names(self.root, brand) if name < live]
+        kept = {live, *older[-1:]}
+        gone = [name for name in older if name not in kept or not self._stored(brand, name)]
+        before = time.time() - STALE_S
+        left = stale_names(self.root, brand, kept.union(generation_names(self.root, brand)), before)
+        if gone or left or self._parts(brand, before):
             with self._alone(brand):
-                for name in older:
+                for name in (*gone, *left):
                     remove_generation(self.root, brand, name)
-        return older
+                for part in self._parts(brand, before):
+                    shutil.rmtree(part, ignore_errors=True)
+        return gone
 
     def drop_copies(self, brand: str) -> None:
         """Remove this node's copies of a brand that is no longer published. Without a store nothing is a copy."""
@@ -154,6 +171,24 @@ class Depot:
             with self._alone(brand):
                 for name in generation_names(self.root, brand):
                     remove_generation(self.root, brand, name)
+                before = time.time() - STALE_S
+                for name in stale_names(self.root, brand, frozenset(), before):
+                    remove_generation(self.root, brand, name)
+                for part in self._parts(brand, before):
+                    shutil.rmtree(part, ignore_errors=True)
+
+    def _stored(self, brand: str, name: str) -> bool:
+        """Whether the store has a generation; True when it cannot be asked, for the next trim asks again."""
+        try:
+            return name in self.names(brand)
+        except StoreUnavailable as error:
+            log.warning("copies_not_compared", brand=brand, error=str(error))
+            return True
+
+    def _parts(self, brand: str, before: float) -> list[Path]:
+        """What is being copied, last changed before ``before`` (POSIX seconds)."""
+        found = brand_path(self.root, brand).glob(f".*{PART}")
+        return [path for path in found if path.is_dir() and last_change(path) < before]
 
     def _copy(self, brand: str, name: str, partial: Path) -> None:
         for left in reversed(range(TRIES)):

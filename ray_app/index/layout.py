@@ -62,7 +62,7 @@ def stale_names(root: Path, brand: str, known: Set[str], before: float) -> list[
     folder = brand_path(root, brand)
     found = folder.iterdir() if folder.is_dir() else ()
     names = (p for p in found if _NAME.fullmatch(p.name) and p.name not in known)
-    return sorted(p.name for p in names if _last_change(p) < before)
+    return sorted(p.name for p in names if last_change(p) < before)
 
 
 def remove_generation(root: Path, brand: str, name: str) -> None:
@@ -76,5 +76,6 @@ def remove_generation(root: Path, brand: str, name: str) -> None:
     sync_folder(folder.parent)
 
 
-def _last_change(folder: Path) -> float:
+def last_change(folder: Path) -> float:
+    """When a folder or something in it was last changed (POSIX seconds)."""
     return max(p.stat().st_mtime for p in (folder, *folder.rglob("*")))

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import fcntl
+import os
 import shutil
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -219,6 +221,21 @@ def test_copies_beyond_the_live_and_the_previous_one_go(here: Depot, there: Depo
     there.drop_copies("acme")
     assert generation_names(there.root, "acme") == []
     assert there.names("acme") == names
+
+
+def test_copies_that_the_store_lacks_and_leftovers_go(here: Depot, there: Depot, build: Build) -> None:
+    names = [build([str(n)], now=NOW + n).generation for n in range(2)]
+    for name in names:
+        here.push("acme", name)
+        there.fetch("acme", name)
+    here.remove("acme", names[0])  # it holds what is forgotten
+    left, partial, fresh = (there.root / "acme" / n for n in ("20250101T000000Z-abcdef", ".x.part", ".y.part"))
+    for folder in (left, partial, fresh):
+        folder.mkdir()
+    for folder in (left, partial):
+        os.utime(folder, (NOW, time.time() - module.STALE_S - 1))
+    assert there.trim("acme", names[1]) == names[:1]
+    assert {p.name for p in (there.root / "acme").iterdir()} == {names[1], module.LOCK, fresh.name}
 
 
 def test_removing_takes_it_out_of_the_store_and_off_the_node(
