@@ -30,7 +30,7 @@ from ray.exceptions import NodeDiedError, OutOfMemoryError, RayActorError, RayTa
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from ray_app.config import Settings
-from ray_app.errors import BacklineError, ClusterError, ConfigError
+from ray_app.errors import BacklineError, ClusterError, ConfigError, ModelMismatch
 from ray_app.index.digests import union
 from ray_app.index.embedder import check_chunks, load_embedder, token_counter
 from ray_app.index.staging import Staging
@@ -135,7 +135,8 @@ class EmbedWorker:
     Safe to start and to call again after a kill: what the run has staged already is not embedded again.
     """
 
-    def __init__(self, settings: Settings, staging: Staging, run: str, plan: WorkerPlan) -> None:
+    def __init__(self, settings: Settings, staging: Staging, run: str, model: ModelId, plan: WorkerPlan) -> None:
+        """Raises ModelMismatch when this node has another model under the name: its vectors must not be mixed in."""
         configure(settings.log, component="embedder")
         os.nice(NICENESS)
         self._staging, self._run, self._kind = staging, run, plan.kind
@@ -143,6 +144,8 @@ class EmbedWorker:
         with _attempt(staging, run, me, "before they were ready"):
             chosen = {"device": "cpu"} if plan.kind == "cpu" else {}
             embedder = load_embedder(settings.embedding.model_copy(update=chosen), threads=plan.threads)
+            if embedder.model != model:
+                raise ModelMismatch(f"The order is for {model}, the model of this node is {embedder.model}.")
             known, staged = staging.known(run), staging.staged(run)
             self._stage = EmbedStage(embedder, union([known, staged]) if len(staged) else known)
 
@@ -197,10 +200,12 @@ class EmbedLane:
     lane starts another and repeats the batch. When it cannot be started, the ``spare`` plan takes its place.
     """
 
-    def __init__(self, settings: Settings, staging: Staging, run: str, desk: Any, spare: WorkerPlan) -> None:
+    def __init__(
+        self, settings: Settings, staging: Staging, run: str, model: ModelId, desk: Any, spare: WorkerPlan
+    ) -> None:
         """``desk``: handle of the run's PlanDesk, which ends with the run."""
         configure(settings.log, component="embedder")
-        self._arguments = (settings, staging, run)
+        self._arguments = (settings, staging, run, model)
         self._desk, self._spare = desk, spare
         self._plan = self._own_plan()
         self._worker = self._hire()
@@ -259,11 +264,11 @@ class EmbedLane:
         ray.kill(worker)  # it may only be out of reach
 
 
-def _start(settings: Settings, staging: Staging, run: str, plan: WorkerPlan) -> Any:
+def _start(settings: Settings, staging: Staging, run: str, model: ModelId, plan: WorkerPlan) -> Any:
     # A preference only: when its node is gone, the worker may run on another.
     where = NodeAffinitySchedulingStrategy(plan.node, soft=True) if plan.node else "DEFAULT"
     options = {"num_cpus": plan.num_cpus, "num_gpus": plan.num_gpus, "scheduling_strategy": where}
-    return ray.remote(**options)(EmbedWorker).remote(settings, staging, run, plan)
+    return ray.remote(**options)(EmbedWorker).remote(settings, staging, run, model, plan)
 
 
 def embed_documents(settings: Settings, order: EmbedOrder) -> dict[str, int]:
@@ -322,7 +327,7 @@ def _pipeline(settings: Settings, order: EmbedOrder, plans: Sequence[WorkerPlan]
         num_cpus=LIGHT_CPUS,
         concurrency=min(sum(CHUNKERS[plan.kind] for plan in plans), len(blocks)),
     )
-    arguments = (settings, order.staging, order.run)
+    arguments = (settings, order.staging, order.run, order.model)
     worker: dict[str, Any] = {
         "fn": EmbedWorker,
         "fn_constructor_args": (*arguments, plans[0]),
@@ -334,8 +339,8 @@ def _pipeline(settings: Settings, order: EmbedOrder, plans: Sequence[WorkerPlan]
         "fn_constructor_args": (*arguments, desk, _spare(plans)),
         "num_cpus": 0,
     }
-    # Cut into batches where they are made, so that one task of the pool is about one batch.
-    return chunks.repartition(target_num_rows_per_block=CHUNKS_PER_BATCH).map_batches(
+    # Not repartitioned on the way: that is a task of one CPU, which a small machine that serves never has free.
+    return chunks.map_batches(
         **(worker if desk is None else lane),
         batch_format="pyarrow",
         batch_size=CHUNKS_PER_BATCH,

@@ -26,7 +26,7 @@ from ray_app.index.staging import Staging
 from ray_app.ingest.stages import EmbedOrder
 from ray_app.on_ray import embed_data
 from ray_app.on_ray.embed_data import EmbedWorker, Node, WorkerPlan, embed_documents, plan_workers
-from ray_app.records import Document, PageRef, Section
+from ray_app.records import Document, ModelId, PageRef, Section
 from ray_app.store.ledger import StoredDocument
 from ray_app.store.pages import PageStore
 
@@ -185,7 +185,7 @@ class Told:
 
 
 class TellWorker(EmbedWorker):
-    def __init__(self, _: Settings, staging: Staging, run: str, plan: WorkerPlan) -> None:
+    def __init__(self, _: Settings, staging: Staging, run: str, model: ModelId, plan: WorkerPlan) -> None:
         embed_data.DEATHS = 2  # here, in the worker's process
         self._staging, self._run, self._kind, self._stage = staging, run, plan.kind, Told()  # type: ignore[assignment]
 
@@ -228,6 +228,14 @@ def test_a_kind_that_cannot_start_leaves_the_work_to_the_other_or_ends_the_run(
     else:
         assert embed_documents(settings, order) == {"cpu": 64}
         check(order, 64)
+
+
+def test_a_node_with_other_weights_under_the_name_makes_no_vectors(cluster: Settings) -> None:
+    order = make_order(cluster, "weights", 8)
+    other = replace(order, model=replace(order.model, revision="other"))
+    with pytest.raises(ClusterError, match="the model of this node is"):
+        embed_documents(cluster, other)
+    assert not list(order.staging.tables(order.run))
 
 
 MIXED = """
