@@ -11,8 +11,9 @@ import ctypes
 import os
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing, contextmanager
 from functools import cache
 from typing import Any
 
@@ -29,8 +30,10 @@ from ray_app.errors import (
     LeaseLost,
     StoreError,
     StoreUnavailable,
+    VectorStoreDown,
+    VectorStoreLocked,
 )
-from ray_app.index.chroma import ChromaStore
+from ray_app.index.chroma import open_store
 from ray_app.index.embedder import load_embedder
 from ray_app.index.ports import Embedder, Gate, VectorStore
 from ray_app.ingest.brands import SLUG, make_brand
@@ -277,25 +280,35 @@ def publish_here(settings: Settings, stores: Stores, brand: str, wait_s: float) 
         return embed_here(settings, order, model())
 
     gate = publish_gate(settings, model, QUESTIONS)
-    indexer = BrandIndexer(settings, stores, embed, _vectors_here(settings, stores, brand), gate)
     try:
-        with Lease(stores.ledger, brand, label="embed", ttl_s=settings.crawl.lease_s, wait_s=wait_s) as lease:
-            return indexer.index(brand, lease)
+        with (
+            _vectors_here(settings, stores, brand) as vectors,
+            Lease(stores.ledger, brand, label="embed", ttl_s=settings.crawl.lease_s, wait_s=wait_s) as lease,
+        ):
+            return BrandIndexer(settings, stores, embed, vectors, gate).index(brand, lease)
     except OSError as error:
         raise out_of_order(error) from error
 
 
-def _vectors_here(settings: Settings, stores: Stores, brand: str) -> VectorStore | None:
+@contextmanager
+def _vectors_here(settings: Settings, stores: Stores, brand: str) -> Iterator[VectorStore | None]:
     """The vector store, if the brand is searched through it; the next publish with Ray fills in the others.
 
-    The embedded one may be opened here, for no Backline runs that would own it.
+    The embedded one may be opened here, for no Backline runs that would own it. None when it cannot be opened: a
+    generation is searched without it, too.
     """
     sizes = [row.chunks for row in stores.catalog.generations(brand)]
     if not settings.chroma.fill or max(sizes, default=0) <= settings.index.exact_max_chunks:
-        return None
-    if settings.chroma.host:
-        return ChromaStore(host=settings.chroma.host, port=settings.chroma.port)
-    return ChromaStore(path=settings.data_dir / "chroma")
+        yield None
+        return
+    try:
+        store = open_store(settings.chroma, settings.data_dir / "chroma")
+    except (VectorStoreLocked, VectorStoreDown) as error:
+        log.warning("vector_store_not_opened", brand=brand, error=str(error))
+        yield None
+        return
+    with closing(store):
+        yield store
 
 
 def _give_memory_back() -> None:

@@ -5,13 +5,23 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from sqlalchemy import delete
 
 from ray_app.config import Settings
-from ray_app.errors import ClusterUnavailable, ConfigError, InputError, LeaseLost, StoreUnavailable
+from ray_app.errors import (
+    BacklineError,
+    ClusterUnavailable,
+    ConfigError,
+    InputError,
+    LeaseLost,
+    StoreUnavailable,
+    VectorStoreDown,
+    VectorStoreLocked,
+)
 from ray_app.index.generation import Generation
 from ray_app.index.layout import generation_path
 from ray_app.ingest import indexing
@@ -287,3 +297,25 @@ def test_a_brand_needs_a_name_that_can_be_one(desk: Desk) -> None:
     with pytest.raises(InputError, match="no text"):
         desk.indexer.hand_over("fine", Handed(b"", "text"))
     assert desk.stores.catalog.brands() == [], "what is refused makes no brand"
+
+
+@pytest.mark.parametrize("error", [VectorStoreLocked, VectorStoreDown])
+def test_publishing_here_goes_on_without_a_vector_store_and_closes_the_one_it_has(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch, error: type[BacklineError]
+) -> None:
+    large = SimpleNamespace(chunks=settings.index.exact_max_chunks + 1)
+    opened: Any = SimpleNamespace(catalog=SimpleNamespace(generations=lambda _: [large]))
+    store = SimpleNamespace(closed=False)
+    store.close = lambda: setattr(store, "closed", True)
+    monkeypatch.setattr(module, "open_store", lambda *_: store)
+    with module._vectors_here(settings, opened, "acme") as vectors:
+        assert vectors is store
+        assert not store.closed
+    assert store.closed
+
+    def refuse(*_: object) -> None:
+        raise error("Not here.")
+
+    monkeypatch.setattr(module, "open_store", refuse)
+    with module._vectors_here(settings, opened, "acme") as vectors:
+        assert vectors is None
