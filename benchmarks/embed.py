@@ -5,7 +5,8 @@ python benchmarks/embed.py SCIFACT [--texts 256] [--rounds 3] [--threads 2] [--d
 SCIFACT is a folder in BEIR's layout. Its documents are cut as ours are, and the same texts given to all sides, which
 alternate within one process: `fp32`, SentenceTransformer.encode(texts, batch_size=32); `autocast`, the same loop under
 torch.autocast in bf16; `bare`, our embedder alone; `stages`, EmbedStage and staging as a worker runs them. Figures are
-medians of the rounds, ratios are of CPU-seconds. With --ray the whole run of Ray Data once, its start included.
+medians of the rounds, ratios are of CPU-seconds and of wall-clock time. With --ray the whole run of Ray Data once, its
+start included.
 The last part ranks --documents documents (0: all), the judged ones among them, in fp32 and in ours.
 """
 
@@ -16,16 +17,13 @@ import json
 import random
 import statistics
 import tempfile
-import threading
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import psutil
 import torch
 from sentence_transformers import SentenceTransformer
 
@@ -41,23 +39,6 @@ from ray_app.store.ledger import StoredDocument
 from ray_app.store.pages import PageStore
 
 BATCH = 32  # of the plain loop, the default of sentence-transformers
-SAMPLE_S = 0.02
-
-
-@contextmanager
-def peak_memory() -> Iterator[list[float]]:
-    """The most resident memory in MB while inside, as the only item."""
-    found, stop, process = [0.0], threading.Event(), psutil.Process()
-
-    def watch() -> None:
-        while not stop.wait(SAMPLE_S):
-            found[0] = max(found[0], process.memory_info().rss / 1e6)
-
-    watcher = threading.Thread(target=watch)
-    watcher.start()
-    yield found
-    stop.set()
-    watcher.join()
 
 
 def documents(folder: Path) -> list[Document]:
@@ -95,20 +76,19 @@ def speed(embedder: SentenceEmbedder, plain: SentenceTransformer, chunks: list[C
         "bare": bare,
         "stages": stages,
     }
-    seen: dict[str, list[tuple[float, float, float]]] = defaultdict(list)
+    seen: dict[str, list[tuple[float, float]]] = defaultdict(list)
     for _ in range(rounds):
         for name, run in sides.items():
-            with peak_memory() as peak:
-                wall, cpu = time.perf_counter(), time.process_time()
-                run()
-                seen[name].append((time.perf_counter() - wall, time.process_time() - cpu, peak[0]))
+            wall, cpu = time.perf_counter(), time.process_time()
+            run()
+            seen[name].append((time.perf_counter() - wall, time.process_time() - cpu))
     tokens = sum(embedder.counts(texts)) / len(texts)
     print(f"{len(texts)} texts of {tokens:.0f} tokens, {torch.get_num_threads()} threads, {rounds} rounds")
-    print("| side | texts/s | CPU-s | times fp32 | peak MB |\n|---|---|---|---|---|")
-    base = statistics.median(cpu for _, cpu, _ in seen["fp32"])
+    print("| side | texts/s | CPU-s | times fp32 by CPU | by the clock |\n|---|---|---|---|---|")
+    base_wall, base_cpu = (statistics.median(column) for column in zip(*seen["fp32"], strict=True))
     for name, figures in seen.items():
-        wall, cpu, memory = (statistics.median(column) for column in zip(*figures, strict=True))
-        print(f"| {name} | {len(texts) / wall:.1f} | {cpu:.1f} | {base / cpu:.2f} | {memory:.0f} |")
+        wall, cpu = (statistics.median(column) for column in zip(*figures, strict=True))
+        print(f"| {name} | {len(texts) / wall:.1f} | {cpu:.1f} | {base_cpu / cpu:.2f} | {base_wall / wall:.2f} |")
 
 
 def whole_run(made: list[Document]) -> None:
