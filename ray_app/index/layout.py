@@ -7,6 +7,7 @@ A directory without a manifest is not a generation: it is being written, or was 
 
 from __future__ import annotations
 
+import math
 import re
 import secrets
 import shutil
@@ -77,5 +78,8 @@ def remove_generation(root: Path, brand: str, name: str) -> None:
 
 
 def last_change(folder: Path) -> float:
-    """When a folder or something in it was last changed (POSIX seconds)."""
-    return max(p.stat().st_mtime for p in (folder, *folder.rglob("*")))
+    """When a folder or something in it was last changed (POSIX seconds); inf when it vanishes meanwhile."""
+    try:
+        return max(p.stat().st_mtime for p in (folder, *folder.rglob("*")))
+    except FileNotFoundError:  # it is being renamed or removed, and so not stale
+        return math.inf

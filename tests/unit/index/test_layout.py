@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import math
 import os
 import re
 from pathlib import Path
@@ -11,6 +12,7 @@ from ray_app.index.layout import (
     generation_name,
     generation_names,
     generation_path,
+    last_change,
     remove_generation,
     stale_names,
 )
@@ -71,3 +73,7 @@ def test_a_removal_cut_short_leaves_no_damaged_generation(
     remove_generation(root, "acme", name)
     remove_generation(root, "acme", name)
     assert not (root / "acme" / name).exists()
+
+
+def test_what_vanishes_while_it_is_looked_at_is_not_stale(tmp_path: Path) -> None:
+    assert last_change(tmp_path / "renamed") == math.inf
