@@ -48,11 +48,18 @@ def embed_file(settings: Settings, brand: str, path: Path, url: str, title: str,
         _tell(brand, document, report)
 
 
+MAX_FILE_BYTES = 512 * 2**20  # read at once; extraction has smaller caps of its own
+
+
 def _read(path: Path, url: str, title: str, lang: str) -> Handed:
     from ray_app.ingest.handed import Handed, form_of
 
     form = form_of(path.name)
+    if path.exists() and not path.is_file():
+        raise InputError(f"{path} is no regular file.")
     try:
+        if path.stat().st_size > MAX_FILE_BYTES:
+            raise InputError(f"{path} is larger than {MAX_FILE_BYTES >> 20} MB.")
         body = path.read_bytes()
     except OSError as error:
         raise InputError(f"{path} cannot be read: {error.strerror}.") from None

@@ -37,8 +37,7 @@ from ray_app.index.manifest import Manifest
 from ray_app.index.ports import VectorStore
 from ray_app.index.publish import align
 from ray_app.index.tokens import tokeniser_version
-from ray_app.ingest.handed import SCHEME
-from ray_app.ingest.urls import normalise
+from ray_app.ingest.handed import spelled
 from ray_app.observe.log import get_logger
 from ray_app.store.forgetting import Forgetting
 from ray_app.store.lease import Lease
@@ -298,7 +297,7 @@ class Forgetter:
 
 def key_of(url: str) -> str:
     """A URL as a person writes it, as the ledger knows it. Raises BadUrl."""
-    return address(url if url.startswith(SCHEME) else normalise(url))
+    return address(spelled(url))
 
 
 class _Index:

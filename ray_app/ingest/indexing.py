@@ -249,11 +249,12 @@ class _Work:
         return (held.model, held.chunker_version, held.tokeniser_version) == now
 
     def kept(self) -> set[str]:
-        """URLs whose chunks are taken from the live generation as they are."""
-        if self.again or self.live is None or not self._alike():
+        """URLs whose chunks are taken from the live generation as they are; ``again`` only those of lost texts."""
+        if self.live is None or not self._alike():
             return set()
         held = self.live.documents()
-        return {document.url for document in self.documents if held.get(document.url) == document.content_hash}
+        wanted = [one for one in self.documents if not self.again or one.page.part == LOST]
+        return {document.url for document in wanted if held.get(document.url) == document.content_hash}
 
     def donors(self) -> list[Generation]:
         """Generations whose vectors the same model made."""

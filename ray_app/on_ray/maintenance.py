@@ -12,7 +12,7 @@ from typing import Any
 import httpx
 
 from ray_app.config import Settings
-from ray_app.errors import BacklineError, ClusterUnavailable, LeaseHeld, VectorStoreDown, VectorStoreLocked
+from ray_app.errors import BacklineError, ClusterUnavailable, LeaseHeld, StoreError, VectorStoreDown, VectorStoreLocked
 from ray_app.index.depot import open_depot
 from ray_app.index.embedder import model_id
 from ray_app.index.ports import VectorStore
@@ -22,6 +22,7 @@ from ray_app.observe.log import get_logger
 from ray_app.on_ray.custody import sweep
 from ray_app.on_ray.vector_owner import vector_store
 from ray_app.store.lease import Lease
+from ray_app.store.restoring import remove_left
 from ray_app.store.stores import Stores
 
 log = get_logger(__name__)
@@ -42,6 +43,8 @@ def cleanup(settings: Settings, opened: Stores) -> dict[str, Any]:
         removed["generations"] += len(collect(opened.catalog, open_depot(settings), brand, (), kept, now))
         removed["staged"] += _remove_staged(settings, opened, brand, now)
     removed["forgotten"] = sweep(settings, opened)
+    with suppress(StoreError):  # a restore runs, and removes it itself
+        remove_left(settings.data_dir)
     log.info("cleanup_done", **removed)
     return {"removed": removed}
 

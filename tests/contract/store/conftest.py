@@ -98,6 +98,14 @@ def db_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     return _schema(request.getfixturevalue("postgresql"))
 
 
+@pytest.fixture
+def db_url_2(request: pytest.FixtureRequest, db_url: str, tmp_path: Path) -> str:
+    """Another database of the same kind without tables."""
+    if db_url.startswith("sqlite"):
+        return f"sqlite:///{tmp_path / 'second' / 'backline.db'}"
+    return _schema(request.getfixturevalue("postgresql"))
+
+
 @pytest.fixture(params=["sqlite", "postgresql"])
 def db(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Database]:
     """An empty database."""

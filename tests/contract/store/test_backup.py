@@ -117,16 +117,6 @@ def test_restored_elsewhere_it_is_the_same_bit_for_bit(
     assert everything(again) == before
 
 
-@pytest.fixture
-def db_url_2(request: pytest.FixtureRequest, db_url: str, tmp_path: Path) -> str:
-    """Another empty database of the same kind."""
-    if db_url.startswith("sqlite"):
-        return f"sqlite:///{tmp_path / 'second' / 'backline.db'}"
-    from conftest import _schema
-
-    return str(_schema(request.getfixturevalue("postgresql")))
-
-
 def test_any_tar_reads_it(make: Make, tmp_path: Path) -> None:
     file = backup(fill(make("source")), tmp_path / "all.tar")
     with tarfile.open(file) as tar:
