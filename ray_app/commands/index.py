@@ -174,11 +174,9 @@ def _verified(
     """What goes wrong with one brand is a finding, so that those of the others are told all the same."""
     from dataclasses import replace
 
-    from ray.exceptions import RayError
-
     from ray_app.errors import BacklineError, LeaseHeld
     from ray_app.ingest.verify import Finding, Verifier
-    from ray_app.on_ray.pipeline import indexer
+    from ray_app.on_ray.pipeline import WORKER_FAILED, indexer
     from ray_app.store.lease import Lease
 
     verifier = Verifier(settings, opened, indexer(settings, opened, store, gate), store)
@@ -189,7 +187,7 @@ def _verified(
             return verifier.verify(brand, lease)
     except LeaseHeld as error:  # what a run is at work on is only looked at
         return [replace(one, how=error.message) for one in verifier.verify(brand, None)]
-    except (BacklineError, OSError, RayError) as error:
+    except (BacklineError, OSError, WORKER_FAILED) as error:
         return [Finding(brand, "unfinished", "The check was cut short.", False, str(error))]
 
 

@@ -28,6 +28,8 @@ from ray_app.store.stores import Stores
 
 log = get_logger(__name__)
 
+WORKER_FAILED = RayError  # by a name for callers that know no Ray
+
 # Brands worked on at once by one job; each waits on its own hosts most of the time.
 PARALLEL_BRANDS = 16
 # How long ctrl-C waits for the crawls to write down what they have; what is under way is fetched again by the next run.
