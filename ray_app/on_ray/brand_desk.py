@@ -53,7 +53,8 @@ def brand_infos(settings: Settings, stores: Stores, counts: Callable[[str], Coun
     """Every known brand, by name, with what was crawled and what is published. ``counts``: those of the ledger."""
     configs, pointers = known(settings, stores.catalog), stores.catalog.pointers()
     counted = counts or stores.ledger.counts
-    return [_info(stores, name, configs[name].title, pointers.get(name, ""), counted(name)) for name in sorted(configs)]
+    titles = dict.fromkeys(stores.catalog.brands(), "") | {name: config.title for name, config in configs.items()}
+    return [_info(stores, name, title, pointers.get(name, ""), counted(name)) for name, title in sorted(titles.items())]
 
 
 def _info(stores: Stores, name: str, title: str, generation: str, counts: Counts) -> BrandInfo:

@@ -45,7 +45,7 @@ from ray_app.on_ray.gates import publish_gate
 from ray_app.on_ray.job_board import RemoteJobBoard
 from ray_app.on_ray.pipeline import BrandResult, out_of_order
 from ray_app.on_ray.scrape_pool import NICENESS
-from ray_app.on_ray.targets import known
+from ray_app.on_ray.targets import find
 from ray_app.on_ray.vector_owner import vector_store
 from ray_app.records import TaskState
 from ray_app.schedule.runner import JobBoard
@@ -254,7 +254,7 @@ class Indexer:
 
 def store_document(settings: Settings, stores: Stores, brand: str, given: Handed) -> Receipt:
     """Hand a document over to a brand, which is made if nobody knows it. See ``ingest.handed.hand_over``."""
-    config = known(settings, stores.catalog).get(brand)
+    config = find(settings, stores.catalog, brand)
     if config is None:
         if not SLUG.fullmatch(brand):
             raise InputError(f"{brand!r} cannot be a brand's name.", hint="It is 1-64 of a-z, 0-9, _ and -.")

@@ -8,12 +8,15 @@ from pathlib import Path
 from typing import Any
 
 from ray_app.config import Settings
-from ray_app.errors import InputError, UnknownBrand
+from ray_app.errors import ConfigError, InputError, UnknownBrand
 from ray_app.ingest.brands import BrandConfig, Scope, load_brands, make_brand, own_fields, read_brands
 from ray_app.ingest.urls import normalise
+from ray_app.observe.log import get_logger
 from ray_app.records import REASONS
 from ray_app.store.catalog import Catalog
 from ray_app.store.tombstones import gone_error
+
+log = get_logger(__name__)
 
 # Rows that Backline 0.1 saved hold every field, these with what held for the run that wrote them.
 _OF_A_RUN = ("max_pages", "max_depth", "rate", "user_agent")
@@ -65,13 +68,33 @@ def configured(settings: Settings) -> dict[str, BrandConfig]:
 
 
 def known(settings: Settings, catalog: Catalog) -> dict[str, BrandConfig]:
-    """Every brand by name: those once crawled, with brands.yaml on top. Without what was forgotten on request."""
-    saved = {
-        name: make_brand(name, _saved(catalog, name), settings.crawl, "saved configuration, ", site=False)
-        for name in catalog.brands()
-    }
+    """Every brand by name: those once crawled, with brands.yaml on top. Without what was forgotten on request.
+
+    A brand whose saved configuration no longer holds is left out, loudly: it must not stop the others. Raises
+    ConfigError for brands.yaml.
+    """
+    listed = configured(settings)
+    saved: dict[str, BrandConfig] = {}
+    for name in catalog.brands():
+        try:
+            saved[name] = listed.get(name) or _from_catalog(settings, catalog, name)
+        except ConfigError as error:
+            log.error("brand_left_out", brand=name, error=str(error))
     gone = catalog.forgotten().keys() - saved.keys()
-    return {name: brand for name, brand in (saved | configured(settings)).items() if name not in gone}
+    return {name: brand for name, brand in (saved | listed).items() if name not in gone}
+
+
+def find(settings: Settings, catalog: Catalog, name: str) -> BrandConfig | None:
+    """One brand as ``known`` has it, whatever is wrong with others; None for one that nobody knows. ConfigError."""
+    path = _file(settings)
+    listed = read_brands(path) if path else {}
+    if name in listed:
+        return make_brand(name, listed[name], settings.crawl, f"{path}: ")
+    return _from_catalog(settings, catalog, name) if name in catalog.brands() else None
+
+
+def _from_catalog(settings: Settings, catalog: Catalog, name: str) -> BrandConfig:
+    return make_brand(name, _saved(catalog, name), settings.crawl, "saved configuration, ", site=False)
 
 
 def resolve(settings: Settings, catalog: Catalog, target: Target) -> Order:

@@ -10,7 +10,7 @@ import pytest
 from ray_app.config import Settings, load, with_changes
 from ray_app.errors import BadUrl, ConfigError, InputError, UnknownBrand
 from ray_app.ingest.brands import make_brand
-from ray_app.on_ray.targets import Order, Target, known, remember, resolve, resolve_all
+from ray_app.on_ray.targets import Order, Target, find, known, remember, resolve, resolve_all
 from ray_app.store.catalog import Catalog
 from ray_app.store.db import Database
 
@@ -156,3 +156,15 @@ def test_a_brand_of_documents_alone_is_known_and_gets_a_site_when_one_is_named(
     order = run(settings, catalog, Target("acme", (START,)))
     assert order.config.start_urls == (START,)
     assert resolve(settings, catalog, Target("acme")).config.start_urls == (START,), "from then on"
+
+
+def test_a_saved_brand_that_is_wrong_stops_no_other(settings: Settings, catalog: Catalog) -> None:
+    catalog.save_brand("acme", {"start_urls": [START]})
+    catalog.save_brand("misled", {"start_urls": [START], "allow_hosts": ["no host/at all"]})
+    assert list(known(settings, catalog)) == ["acme"]
+    acme = find(settings, catalog, "acme")
+    assert acme is not None
+    assert acme.start_urls == (START,)
+    assert find(settings, catalog, "nobody") is None
+    with pytest.raises(ConfigError, match="misled"):
+        find(settings, catalog, "misled")
