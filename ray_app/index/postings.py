@@ -11,19 +11,17 @@ https://arxiv.org/abs/2407.03618), but without the idf, so that one below zero c
 
 from __future__ import annotations
 
-import io
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from itertools import chain, islice, pairwise
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ray_app.index.files import finish
+from ray_app.index.npy import NpyWriter
 from ray_app.index.tokens import stemmer
 
 Rows32 = NDArray[np.int32]
@@ -188,12 +186,12 @@ def merge(runs: Sequence[tuple[Run, Rows32]], size: int, folder: Path, k1: float
     no map leads to is an empty document. Idf, average length and saturation are those of rank-bm25 over what remains.
     Raises ValueError when two rows are mapped to one, a row is out of range, or only some runs are stemmed.
     """
-    columns: dict[str, ColumnWriter] = {}
+    columns: dict[str, NpyWriter] = {}
     with ExitStack() as opened:
         for block in merged(runs, size, k1, b):
             for name, values in block.items():
                 if name not in columns:
-                    columns[name] = opened.enter_context(ColumnWriter(folder / f"{name}.npy", values.dtype))
+                    columns[name] = opened.enter_context(NpyWriter(folder / f"{name}.npy", values.dtype))
                 columns[name].append(values)
     return [folder / f"{name}.npy" for name in FILES]
 
@@ -375,34 +373,3 @@ def starts(lengths: NDArray[Any]) -> Indices:
 
 def _count_type(counts: NDArray[Any]) -> type[np.uint16] | type[np.int32]:
     return np.int32 if len(counts) and int(counts.max()) > np.iinfo(np.uint16).max else np.uint16
-
-
-class ColumnWriter:
-    """A one-dimensional .npy whose length is known only at the end."""
-
-    def __init__(self, path: Path, dtype: np.dtype[Any]) -> None:
-        self._dtype = dtype
-        self._rows = 0
-        self._file = path.open("wb")
-        self._file.write(self._header())
-
-    def append(self, values: NDArray[Any]) -> None:
-        if values.dtype != self._dtype:
-            raise TypeError(f"{values.dtype} in a column of {self._dtype}.")
-        self._file.write(np.ascontiguousarray(values).data)
-        self._rows += len(values)
-
-    def __enter__(self) -> ColumnWriter:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        finish(self._file, self._header(), error)
-
-    def _header(self) -> bytes:
-        # numpy leaves room in every header for the first number of the shape to grow, so its size is fixed
-        header = io.BytesIO()
-        shape = {"descr": self._dtype.str, "fortran_order": False, "shape": (self._rows,)}
-        np.lib.format.write_array_header_1_0(header, shape)
-        return header.getvalue()

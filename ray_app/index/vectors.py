@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import io
 import os
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 import numkong
@@ -17,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ray_app.errors import BadVector, ModelMismatch
-from ray_app.index.files import finish
+from ray_app.index.npy import NpyWriter
 from ray_app.index.ports import Vectors
 from ray_app.index.rows import Rows, size
 from ray_app.observe.log import get_logger
@@ -62,41 +60,26 @@ def best(scores: NDArray[np.float32], k: int, among: Indices | None = None) -> t
     return where, scores[where]
 
 
-class VectorWriter:
-    """Appends rows to a float16 .npy whose length is known only at the end."""
+class VectorWriter(NpyWriter):
+    """The float16 vectors of a generation; each is looked at before it is written."""
 
     def __init__(self, path: Path, dim: int) -> None:
+        super().__init__(path, np.dtype("<f2"), dim)
         self._dim = dim
-        self._rows = 0
-        self._file = path.open("wb")
-        self._file.write(self._header())
 
-    def append(self, vectors: NDArray[Any]) -> None:
+    def append(self, values: NDArray[Any]) -> None:
         """Rows (n, dim) of length 1, written as they are. Raises ModelMismatch or BadVector."""
-        if vectors.ndim != 2 or vectors.shape[1] != self._dim:
-            raise ModelMismatch(f"Vectors of shape {vectors.shape} do not fit a model of {self._dim} numbers.")
+        if values.ndim != 2 or values.shape[1] != self._dim:
+            raise ModelMismatch(f"Vectors of shape {values.shape} do not fit a model of {self._dim} numbers.")
         with np.errstate(over="ignore", invalid="ignore"):
-            norms = np.linalg.norm(np.asarray(vectors, np.float32), axis=1)
+            norms = np.linalg.norm(np.asarray(values, np.float32), axis=1)
         bad = int(np.count_nonzero(~(np.abs(norms - 1) < UNIT_TOLERANCE)))  # NaN is bad, too
         if bad:
-            raise BadVector(f"{bad} of {len(vectors)} vectors are not of length 1.")
-        self._file.write(np.ascontiguousarray(vectors, np.float16).tobytes())
-        self._rows += len(vectors)
+            raise BadVector(f"{bad} of {len(values)} vectors are not of length 1.")
+        super().append(np.asarray(values, "<f2"))
 
     def __enter__(self) -> VectorWriter:
         return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        finish(self._file, self._header(), error)
-
-    def _header(self) -> bytes:
-        # numpy leaves room in every header for the first number of the shape to grow, so its size is fixed
-        header = io.BytesIO()
-        shape = {"descr": "<f2", "fortran_order": False, "shape": (self._rows, self._dim)}
-        np.lib.format.write_array_header_1_0(header, shape)
-        return header.getvalue()
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,12 +18,10 @@ from functools import cache
 from typing import Any
 
 import ray
-from ray.exceptions import GetTimeoutError, RayActorError, RayTaskError
 
 from ray_app.config import Settings
 from ray_app.errors import (
     BacklineError,
-    ClusterUnavailable,
     IndexingError,
     InputError,
     LeaseHeld,
@@ -43,6 +41,7 @@ from ray_app.ingest.stages import EmbedOrder, embed_here
 from ray_app.observe.log import configure, get_logger
 from ray_app.on_ray.gates import publish_gate
 from ray_app.on_ray.job_board import RemoteJobBoard
+from ray_app.on_ray.named import ask, named
 from ray_app.on_ray.pipeline import BrandResult, out_of_order
 from ray_app.on_ray.scrape_pool import NICENESS
 from ray_app.on_ray.targets import find
@@ -382,26 +381,10 @@ class RemoteIndexer:
         self._call("publish", task_id)
 
     def _call(self, method: str, *args: Any) -> Any:
-        try:
-            desk = ensure_indexer(self._settings)
-            return ray.get(getattr(desk, method).remote(*args), timeout=self._settings.ray.start_timeout_s)
-        except RayTaskError as error:
-            cause = error.cause
-            raise (cause if isinstance(cause, BacklineError) else error) from error
-        except (RayActorError, GetTimeoutError) as error:
-            raise ClusterUnavailable("The indexer does not answer.", hint="Ray restarts it; try again.") from error
+        return ask(self._settings, ensure_indexer(self._settings), method, *args, what="indexer")
 
 
 def ensure_indexer(settings: Settings) -> Any:
     """The cluster's indexer, made if it is not there; returns before its model is loaded."""
-    options = {
-        "name": NAME,
-        "namespace": settings.ray.namespace,
-        "lifetime": "detached",
-        "get_if_exists": True,
-        "num_cpus": 0,
-        "max_restarts": -1,
-        "max_task_retries": 3,  # every call may be repeated
-        "max_concurrency": CALLS,
-    }
+    options = named(settings, NAME, max_task_retries=3, max_concurrency=CALLS)  # every call may be repeated
     return ray.remote(IndexerActor).options(**options).remote(settings)

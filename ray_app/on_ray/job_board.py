@@ -8,11 +8,11 @@ from typing import Any
 
 import ray
 import requests
-from ray.exceptions import GetTimeoutError, RayActorError, RayTaskError
 from ray.job_submission import JobStatus, JobSubmissionClient
 
 from ray_app.config import Settings
-from ray_app.errors import BacklineError, ClusterError, ClusterUnavailable
+from ray_app.errors import ClusterError, ClusterUnavailable
+from ray_app.on_ray.named import ask, named
 
 # The driver of a job mostly waits; its actors and tasks hold CPUs of their own.
 DRIVER_CPUS = 0.0
@@ -96,20 +96,5 @@ class RemoteJobBoard:
         return found
 
     def _call(self, method: str, *args: Any) -> Any:
-        options = {
-            "name": DESK,
-            "namespace": self._settings.ray.namespace,
-            "lifetime": "detached",
-            "get_if_exists": True,
-            "num_cpus": 0,
-            "max_restarts": -1,
-            "resources": ON_HEAD,
-        }
-        try:
-            desk = ray.remote(RayJobBoard).options(**options).remote(self._settings)
-            return ray.get(getattr(desk, method).remote(*args), timeout=self._settings.ray.start_timeout_s)
-        except RayTaskError as error:
-            cause = error.cause
-            raise (cause if isinstance(cause, BacklineError) else error) from error
-        except (RayActorError, GetTimeoutError) as error:
-            raise ClusterUnavailable("The job desk does not answer.", hint="Ray restarts it; try again.") from error
+        desk = ray.remote(RayJobBoard).options(**named(self._settings, DESK, resources=ON_HEAD)).remote(self._settings)
+        return ask(self._settings, desk, method, *args, what="job desk")

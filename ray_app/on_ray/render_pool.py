@@ -22,6 +22,7 @@ from ray_app.ingest.outcome import divide
 from ray_app.ingest.render.renderer import Renderer
 from ray_app.ingest.render.resource import Resource, ResourceTask, exact
 from ray_app.observe.log import configure, get_logger
+from ray_app.on_ray.named import named
 from ray_app.on_ray.scrape_pool import NICENESS, fetch_actor, fetcher_of
 from ray_app.records import FetchResult, PageOutcome
 
@@ -118,13 +119,5 @@ class RenderActor:
 
 def render_actor(settings: Settings, index: int, fetchers: int) -> Any:
     """The render actor of that number, made if it is not there; ``settings.render.workers`` says how many there are."""
-    options = {
-        "name": f"renderer:{index}",
-        "namespace": settings.ray.namespace,
-        "lifetime": "detached",
-        "get_if_exists": True,
-        "num_cpus": RENDER_CPUS,
-        "max_concurrency": RENDER_CONCURRENCY,
-        "max_restarts": -1,
-    }
+    options = named(settings, f"renderer:{index}", num_cpus=RENDER_CPUS, max_concurrency=RENDER_CONCURRENCY)
     return ray.remote(RenderActor).options(**options).remote(settings, fetchers)

@@ -13,6 +13,7 @@ from ray_app.config import Settings
 from ray_app.errors import BacklineError
 from ray_app.observe.log import configure, get_logger
 from ray_app.on_ray.job_board import ON_HEAD, RayJobBoard
+from ray_app.on_ray.named import named
 from ray_app.schedule.plan import JobSpec, load_schedule
 from ray_app.schedule.runner import ScheduleRunner
 from ray_app.store.stores import open_stores
@@ -59,17 +60,8 @@ def schedule(settings: Settings) -> list[JobSpec]:
 def ensure_scheduler(settings: Settings) -> Any:
     """The cluster's scheduler actor, made if it is not there."""
     schedule(settings)  # a wrong file is told to the caller, not to a log
-    options = {
-        "name": NAME,
-        "namespace": settings.ray.namespace,
-        "lifetime": "detached",
-        "get_if_exists": True,
-        "num_cpus": 0,
-        "max_restarts": -1,
-        "max_task_retries": 5,  # every call may be repeated
-        "max_concurrency": 4,
-        "resources": ON_HEAD,
-    }
+    # Every call may be repeated.
+    options = named(settings, NAME, max_task_retries=5, max_concurrency=4, resources=ON_HEAD)
     return ray.remote(SchedulerActor).options(**options).remote(settings)
 
 

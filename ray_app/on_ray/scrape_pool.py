@@ -28,6 +28,7 @@ from ray_app.ingest.render.resource import Resource, ResourceTask
 from ray_app.ingest.urls import authority
 from ray_app.ingest.worker import PageWorker, is_pdf
 from ray_app.observe.log import configure
+from ray_app.on_ray.named import named
 from ray_app.records import FetchResult, FetchTask, PageOutcome
 from ray_app.store.pages import PageStore
 
@@ -131,15 +132,7 @@ def _agreed_fetchers(wanted: int) -> int:
 
 def fetch_actor(settings: Settings, index: int) -> Any:
     """The fetch actor of that number, made if it is not there."""
-    options = {
-        "name": f"scraper:{index}",
-        "namespace": settings.ray.namespace,
-        "lifetime": "detached",
-        "get_if_exists": True,
-        "num_cpus": FETCH_CPUS,
-        "max_concurrency": FETCH_CONCURRENCY,
-        "max_restarts": -1,
-    }
+    options = named(settings, f"scraper:{index}", num_cpus=FETCH_CPUS, max_concurrency=FETCH_CONCURRENCY)
     return ray.remote(FetchActor).options(**options).remote(settings)
 
 

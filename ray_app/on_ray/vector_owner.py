@@ -22,6 +22,7 @@ from ray_app.errors import BacklineError, VectorStoreDown, VectorStoreLocked
 from ray_app.index.chroma import BATCH, LOOKUP_BATCH, ChromaStore
 from ray_app.index.ports import VectorStore
 from ray_app.observe.log import configure, get_logger
+from ray_app.on_ray.named import named
 
 NAME = "vector-owner"
 RETRY_S = 5.0  # a directory that could not be opened is tried again after so long
@@ -173,15 +174,7 @@ class RemoteVectorStore:
 
 
 def _owner(settings: Settings) -> Any:
-    options = {
-        "name": NAME,
-        "namespace": settings.ray.namespace,
-        "lifetime": "detached",
-        "get_if_exists": True,
-        "num_cpus": 0,
-        "max_restarts": -1,
-        "max_task_retries": 3,  # every call is safe to repeat
-    }
+    options = named(settings, NAME, max_task_retries=3)  # every call is safe to repeat
     made = ray.remote(concurrency_groups={ASK: ASKERS})(VectorOwner)
     return made.options(**options).remote(settings, settings.data_dir / "chroma")
 

@@ -10,9 +10,9 @@ from sqlalchemy import Connection, and_, bindparam, delete, func, or_, select, u
 
 from ray_app.records import TaskState, UrlState
 from ray_app.store import fence as lease
-from ray_app.store.db import Database, insert
+from ray_app.store.db import Database
 from ray_app.store.schema import brands, cycles, generations, pointers, rejects, sitemaps, tasks, urls
-from ray_app.store.settle import NO_TEXT, host_of
+from ray_app.store.settle import NO_TEXT
 from ray_app.store.tombstones import FORGOTTEN
 
 # Of a forgotten URL only how it was found stays: its address, its depth and where it was listed.
@@ -139,12 +139,6 @@ class Forgetting:
         with self._db.read() as conn:
             query = select(*columns).where(tasks.c.id > last).order_by(tasks.c.id).limit(TASK_ROWS)
             return [tuple(row) for row in conn.execute(query)]
-
-
-def bury_row(conn: Connection, brand: str, url: str, cycle_done: int, now: float) -> None:
-    """A row that says nothing of a URL but that it was forgotten."""
-    key = {"brand": brand, "url": url, "host": host_of(url), "cycle_done": cycle_done, "discovered_at": now}
-    conn.execute(insert(conn, urls).values(**key, **BLANK).on_conflict_do_nothing())
 
 
 def named_in(value: Any, brand: str, gone: Collection[str]) -> bool:

@@ -117,7 +117,13 @@ def test_a_killed_actor_takes_its_browser_along_and_comes_back(settings: Setting
         time.sleep(0.1)
     with pytest.raises(ray.exceptions.RayActorError):
         ray.get(spinning)
-    (result,), _ = ray.get(actor.render.remote([page], profile(site), settings.render))
+    while True:
+        try:
+            (result,), _ = ray.get(actor.render.remote([page], profile(site), settings.render))
+            break
+        except ray.exceptions.ActorUnavailableError:  # it is about to be there again
+            assert time.monotonic() < deadline + 15
+            time.sleep(0.2)
     assert result.detail.startswith("Rendered")
 
 
